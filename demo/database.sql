@@ -1,0 +1,2 @@
+create role app login;
+create database demo owner app;

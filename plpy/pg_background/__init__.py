@@ -1,0 +1,1 @@
+"""What runs inside the server when a session uses pg_background."""

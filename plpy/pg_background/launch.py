@@ -1,0 +1,265 @@
+"""launch and submit: hand SQL to a worker and return its handle."""
+
+from __future__ import annotations
+
+import os
+
+from pg_background import db, guard, identity, link, queue, session, settings, statement, stats
+from pg_background.errors import Refusal, bad_value
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    pass
+
+LONGEST_LABEL = 64
+REFUSED = {
+    "transaction": "transaction control statements are not allowed in pg_background",
+    "client copy": "COPY protocol not allowed in pg_background",
+}
+LISTENING = "cannot execute LISTEN within a background process"
+# The parts of SET TRANSACTION that count only before a transaction's first query, as settings.
+TRANSACTION_MODES = (
+    ("isolation level serializable", "default_transaction_isolation", "serializable"),
+    ("isolation level repeatable read", "default_transaction_isolation", "repeatable read"),
+    ("isolation level read committed", "default_transaction_isolation", "read committed"),
+    ("isolation level read uncommitted", "default_transaction_isolation", "read committed"),
+    ("read only", "default_transaction_read_only", "on"),
+    ("read write", "default_transaction_read_only", "off"),
+    ("not deferrable", "default_transaction_deferrable", "off"),
+    ("deferrable", "default_transaction_deferrable", "on"),
+)
+
+
+class Plan:
+    """How the worker runs a text: its statements (None: the text is one), their kinds, the last one's tag.
+
+    SET TRANSACTION at the beginning of the text becomes `modes`, settings of the job's transaction.
+    """
+
+    __slots__ = ("kinds", "modes", "mode", "statements", "tag")
+
+    def __init__(self, sql: str, standard_strings: bool) -> None:
+        texts = statement.split(sql, standard_strings)
+        classified = [statement.classify(text, standard_strings) for text in texts]
+        self.statements = None if texts == [sql] else texts
+        self.kinds = [_kind(each) for each in classified]
+        self.tag = _tag(classified[-1]) if classified else ""
+        self.mode = "top-level" if self.kinds == ["top"] else "inline"
+        self.modes: dict[str, str] = {}
+        for number, each in enumerate(classified):
+            if each.kind != "set transaction":
+                break
+            self.modes.update(_transaction_modes(each.text))
+            self.kinds[number] = "done"
+
+
+def _tag(each: statement.Statement) -> str:
+    """The tag that outcome shows: a statement that creates a table from a query is named for the table."""
+    words = each.text[:100].lower().split()
+    if each.tag == "SELECT" and words[0] == "create":
+        return "CREATE MATERIALIZED VIEW" if "materialized" in words else "CREATE TABLE AS"
+    return each.tag
+
+
+def _kind(each: statement.Statement) -> str:
+    """How the worker runs a statement, or the message with which it refuses to."""
+    if each.tag == "LISTEN":
+        return LISTENING
+    if each.tag in ("COMMIT PREPARED", "ROLLBACK PREPARED"):
+        return REFUSED["transaction"]
+    return REFUSED.get(each.kind, each.kind)
+
+
+def _transaction_modes(text: str) -> dict[str, str]:
+    """SET TRANSACTION as settings; what is no mode is left to the server's own error."""
+    words = " ".join(text.lower().replace(",", " ").split())
+    found: dict[str, str] = {}
+    for phrase, name, value in TRANSACTION_MODES:
+        if phrase in words and name not in found:
+            found[name] = value
+    return found
+
+
+class Request:
+    """Everything that is known of a job before it has a worker."""
+
+    __slots__ = (
+        "caller", "cookie", "detached", "keeps_rows", "label", "lock_key",
+        "options", "params", "plan", "queue_size", "settings", "sql", "who",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        sql: str,
+        queue_size: int | None,
+        label: str | None,
+        params: list[str | None] | None,
+        keeps_rows: bool,
+        detached: bool,
+    ) -> None:
+        self.caller = db.caller()
+        if self.caller["standby"]:
+            raise Refusal("jobs cannot be launched on a standby", "25006")
+        self.options = settings.Options(self.caller)
+        self.queue_size = settings.queue_size(queue_size, self.options)
+        self.who = identity.of_caller(self.caller, db.confined)
+        self.plan = Plan(sql, self.caller["standard_strings"] == "on")
+        self.sql = sql
+        self.params = params
+        self.settings = settings.travelling(self.caller["search_path"])
+        self.settings.update(self.plan.modes)
+        self.label = _checked_label(label)
+        self.keeps_rows = keeps_rows
+        self.detached = detached
+        self.cookie = 0
+        self.lock_key = 0
+
+
+def launch(
+    sql: str | None,
+    queue_size: int | None = 0,
+    label: str | None = None,
+    params: list[str | None] | None = None,
+    *,
+    keeps_rows: bool = True,
+    detached: bool = False,
+) -> session.TrackedJob | None:
+    """Start a job, or queue it where the session wants that, and return it; None for a null SQL.
+
+    Raises 22023 for a bad size or setting, 22001 for a label, 53400 at a limit, 53300 without a
+    connection, 08001 when the worker's login is refused, 25006 on a standby.
+    """
+    if sql is None:
+        return None
+    request = Request(sql, queue_size, label, params, keeps_rows, detached)
+    pid: int = db.privileged(lambda: _start(request))
+    job = session.TrackedJob(
+        request.cookie, request.lock_key, pid, request.who.role, request.label, keeps_rows
+    )
+    session.jobs()[job.cookie] = job
+    stats.launched(job.cookie)
+    return job
+
+
+def launch_params(
+    sql: str | None, params: str | None, label: str | None
+) -> session.TrackedJob | None:
+    """Launch one statement with values for $1, $2 ... from a JSON array.
+
+    Raises 22023 when params is no array, 0A000 for more than one statement, and as `launch`.
+    """
+    if params is None:
+        return launch(sql, 0, label)
+    if sql is not None and len(statement.split(sql)) > 1:
+        raise Refusal("parameters go with a single statement", "0A000")
+    values = db.json_array(params)
+    if values is None:
+        raise bad_value(
+            "the parameters must be a JSON array", hint="For example: '[1, \"two\", null]'."
+        )
+    return launch(sql, 0, label, values)
+
+
+def _checked_label(label: str | None) -> str | None:
+    """A label has at most 64 bytes; an empty one is none."""
+    length = len(label.encode()) if label else 0
+    if length > LONGEST_LABEL:
+        raise Refusal(
+            "label too long",
+            "22001",
+            detail=f"Label length {length} exceeds maximum of {LONGEST_LABEL} bytes.",
+        )
+    return label or None
+
+
+def _start(request: Request) -> int:
+    """Hand the request to a worker. Returns its pid, or 0 when the job is queued. Inside the door."""
+    session_user = request.caller["session_user"]
+    if session.remembered("login") != session_user:
+        link.drop_strangers(session.remember("login", session_user))
+    pids: list[int] = []
+
+    timeout_ms = request.options.worker_timeout_ms
+
+    def hand_over(to: link.Link, watcher: link.Link | None) -> None:
+        state = _register(to, request)
+        pids[:] = [to.pid if state == "running" else 0]
+        if state == "running":
+            if watcher is not None:
+                guard.post(watcher, request.cookie, request.lock_key, timeout_ms)
+            run(to, request)
+
+    guard.over_links(request.who, timeout_ms, hand_over)
+    if not pids[0]:
+        link.lose_count()
+        queue.start_waiting()
+    return pids[0]
+
+
+def _register(to: link.Link, request: Request) -> str:
+    """Have the worker put the job into the registry; of a running job it holds the lock from then on."""
+    caller, plan = request.caller, request.plan
+    # New ones for each try: a link that is lost may have registered the job all the same.
+    request.cookie, request.lock_key = _random_key(), _random_key()
+    queues = request.options.when_full == "queue"
+    text = db.call_text(
+        "_register",
+        request.cookie,
+        request.lock_key,
+        caller["pid"],
+        caller["role_oid"],
+        request.label,
+        request.sql,
+        plan.statements,
+        plan.kinds,
+        plan.tag,
+        request.params,
+        request.queue_size,
+        plan.mode,
+        request.keeps_rows,
+        request.detached,
+        request.options.max_workers,
+        request.options.worker_timeout_ms,
+        queues,
+        list(request.settings) if queues else None,
+        list(request.settings.values()) if queues else None,
+        link.has_room(request.options.max_workers),
+        link.seal(
+            "register", request.cookie, request.lock_key, caller["pid"], caller["role_oid"], to.pid
+        ),
+    )
+    try:
+        to.become(request.who)
+        state = db.ask(to.name, text)[0]
+    except db.ServerError as error:
+        if link.is_connection_loss(error):
+            raise link.Gone from None
+        raise _refused(error) from None
+    if state not in ("running", "queued"):
+        raise link.Gone
+    return state
+
+
+def run(to: link.Link, request: Request) -> None:
+    """Send the command that runs a registered job, and do not wait."""
+    procedure = "_run_top_level" if request.plan.mode == "top-level" else "_run"
+    names, values = list(request.settings), list(request.settings.values())
+    if request.plan.mode == "inline":
+        to.limit_statement(request.settings.get("statement_timeout"))
+    if not db.send(to.name, db.run_text(procedure, request.sql, request.cookie, names, values)):
+        raise link.Gone
+    to.job = request.lock_key
+
+
+def _random_key() -> int:
+    """A positive int8 that nobody can guess."""
+    return int.from_bytes(os.urandom(8), "big") >> 1 or 1
+
+
+def _refused(error: BaseException) -> Refusal:
+    return Refusal(db.server_message(error), db.sqlstate_of(error), **db.server_fields(error))
+
+
+def handle(job: session.TrackedJob | None) -> tuple[int, int] | None:
+    """The columns of pg_background_handle."""
+    return (job.pid, job.cookie) if job else None

@@ -1,0 +1,38 @@
+"""run_query: run with rows."""
+
+from __future__ import annotations
+
+from pg_background import cancel, detach, launch, result, session, stats, wait
+from pg_background.errors import Refusal
+from pg_background.run import GRACE_MS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def opened(
+    sql: str | None, queue_size: int | None, timeout_ms: int | None, label: str | None
+) -> tuple[Any, ...]:
+    """Launch and wait; pid and cookie, then what there is to be read as `result.opened`.
+
+    Raises 57014 on time-out (the job is canceled), the job's own error, and as `launch`; the job is
+    detached then.
+    """
+    job = launch.launch(sql, queue_size, label)
+    if job is None:
+        return (None,) * 6
+    try:
+        _wait(job, timeout_ms)
+        return (job.pid, job.cookie, *result.opened(job.pid, job.cookie))
+    except BaseException:
+        detach.forget(job)
+        raise
+
+
+def _wait(job: session.TrackedJob, timeout_ms: int | None) -> None:
+    """Wait for the job, and cancel it when the time is over."""
+    if not wait.wait(job.pid, job.cookie, timeout_ms):
+        cancel.cancel(job.pid, job.cookie, GRACE_MS)
+        stats.timed_out()
+        raise Refusal(f"query timed out after {timeout_ms} ms", "57014")

@@ -1,0 +1,113 @@
+"""Finding jobs: by handle, with the right to do so, as they are at this moment."""
+
+from __future__ import annotations
+
+from pg_background import db, link, session
+from pg_background.errors import cookie_mismatch, not_your_job, unknown_handle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+ENDED = frozenset(("stopped", "error", "canceled"))
+
+
+def look(cookie: int) -> dict[str, Any] | None:
+    """The registry's row of a job, or None. A fact at the moment of the call.
+
+    A transaction with an old snapshot (REPEATABLE READ) reads it over a link.
+    """
+    row: dict[str, Any] | None = db.privileged(lambda: _read(cookie, db.snapshot_is_old()))
+    return row
+
+
+def _read(cookie: int, over_link: bool) -> dict[str, Any] | None:
+    sealed = link.seal("look", cookie)
+    if not over_link:
+        return db.look(cookie, sealed)
+    import json
+
+    answer = link.command(db.session_user(), True, db.look_text(cookie, sealed))
+    row: dict[str, Any] = json.loads(answer[0] or "null") or {}
+    return row if row.get("cookie") is not None else None
+
+
+def find(pid: int | None, cookie: int | None, *, signal: bool = False) -> dict[str, Any]:
+    """The row of the job that a handle names. Raises 42704, 55000, 42501.
+
+    signal: members of pg_signal_backend may, too.
+    """
+    row = look(cookie) if pid is not None and cookie is not None else None
+    if row is None:
+        if pid is not None and _is_a_worker(pid, cookie):
+            raise cookie_mismatch(pid)
+        raise unknown_handle(pid, cookie)
+    if pid not in (row["pid"], 0):
+        raise cookie_mismatch(pid)
+    check_rights(row, signal=signal)
+    return row
+
+
+def _is_a_worker(pid: int, cookie: int | None) -> bool:
+    """Does this session or the registry know another job of this process?"""
+    if any(job.pid == pid and job.cookie != cookie for job in session.jobs().values()):
+        return True
+    return bool(db.privileged(lambda: db.pid_is_a_worker(pid)))
+
+
+def known(pid: int | None, cookie: int | None) -> dict[str, Any] | None:
+    """The row of the job that a handle names; None where nothing is known or may be known. Never raises."""
+    row = look(cookie) if pid is not None and cookie is not None else None
+    if row is None or pid not in (row["pid"], 0) or not may_see(row):
+        return None
+    return row
+
+
+def check_rights(row: dict[str, Any], *, signal: bool = False) -> None:
+    """Raise 42501 unless the caller has the rights of the job's owner."""
+    if not may_see(row, signal=signal):
+        raise not_your_job(row["pid"])
+
+
+def may_see(row: dict[str, Any], *, signal: bool = False) -> bool:
+    """Has the caller the rights of the job's owner?"""
+    role = db.caller_role()
+    return bool(
+        db.privileged(lambda: db.may_see(role, row["role"]) or (signal and db.may_signal(role)))
+    )
+
+
+def lock_key(pid: int | None, cookie: int | None) -> int | None:
+    """The key of a job's lock, without a look into the registry where this session launched it.
+
+    None: the registry says that the job has ended. Raises as `find`.
+    """
+    job = session.jobs().get(cookie) if cookie is not None else None
+    if job is not None and job.pid == pid != 0 and job.role == db.caller_role():
+        return job.lock_key
+    row = find(pid, cookie)
+    return None if row["state"] in ENDED else row["lock_key"]
+
+
+def messages(cookie: int) -> list[dict[str, Any]]:
+    """The kept messages of a job, in order; over a link where this transaction's snapshot is old."""
+    found: list[dict[str, Any]] = db.privileged(lambda: _messages(cookie, db.snapshot_is_old()))
+    return found
+
+
+def _messages(cookie: int, over_link: bool) -> list[dict[str, Any]]:
+    if not over_link:
+        return db.messages(cookie)
+    import json
+
+    text = db.messages_text(cookie, link.seal("messages", cookie))
+    answer = link.command(db.session_user(), True, text)
+    return [json.loads(row or "null") for row in answer]
+
+
+def read_chunk(cookie: int, number: int) -> list[str] | None:
+    """A chunk of a job's rows, over a link where this transaction's snapshot is old. Inside the door."""
+    if not db.snapshot_is_old():
+        return db.chunk_of_rows(cookie, number)
+    text = db.chunk_text(cookie, number, link.seal("rows", cookie))
+    return [literal or "" for literal in link.command(db.session_user(), True, text)]
