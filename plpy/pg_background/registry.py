@@ -49,7 +49,13 @@ def find(pid: int | None, cookie: int | None, *, signal: bool = False) -> dict[s
 
 
 def _is_a_worker(pid: int, cookie: int | None) -> bool:
-    """Does this session or the registry know another job of this process?"""
+    """Does this session or the registry know another job of this process?
+
+    Not where this session has launched the very job: the handle is right then, and the job forgotten.
+    """
+    own = session.jobs().get(cookie) if cookie is not None else None
+    if own is not None and own.pid == pid:
+        return False
     if any(job.pid == pid and job.cookie != cookie for job in session.jobs().values()):
         return True
     return bool(db.privileged(lambda: db.pid_is_a_worker(pid)))

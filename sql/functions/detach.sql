@@ -6,4 +6,4 @@ if "pg_background @hash@" not in GD:
 return GD["pg_background @hash@"].detach(pid, cookie)
 $python$;
 comment on function @extschema@.pg_background_detach(int4, int8) is
-    'Stop tracking the job in this session: it goes on, its outcome is kept, its rows are not. It stops nothing: that is pg_background_cancel. Raises 42704, 55000, 42501.';
+    'Stop tracking the job in this session: it goes on, its outcome is kept, its rows are not. Other sessions see it a moment later. It stops nothing: that is pg_background_cancel. Raises 42704, 55000, 42501.';

@@ -77,9 +77,12 @@ def test_a_job_older_than_retention_is_forgotten_with_its_rows(
     launcher: Session, admin: Session
 ) -> None:
     choose(admin, "retention", "1 day")
-    old, young = launcher.launch("select 1"), launcher.launch("select 2")
-    for job in (old, young):
-        launcher.wait(job)
+    old = launcher.launch("select 1")
+    launcher.wait(old)
+    launcher.until_idle(old.pid)
+    young = launcher.launch("select 2")
+    launcher.wait(young)
+    assert young.pid == old.pid, "what is forgotten is not taken for another job of its worker"
     age(admin, old, "25 hours")
     age(admin, young, "23 hours")
     until_forgotten(launcher, old)

@@ -22,7 +22,12 @@ select results_eq(
     format('select mode, executor_pid <> pid, command_tag from pg_background_jobs where cookie = %s', :top_cookie),
     $$values ('top-level', true, 'VACUUM')$$, 'VACUUM ran at top level, in another process');
 select pg_background_detach(:inline_pid, :inline_cookie) \gset
-select pg_background_run('select 1') \gset
+-- detach does not wait until the registry knows
+do $$ begin
+    while not exists (select from pg_background_jobs where detached) loop
+        perform pg_sleep(0.005);
+    end loop;
+end $$;
 select results_eq(format('select detached from pg_background_jobs where cookie = %s', :inline_cookie), array[true], 'detached jobs stay in it');
 
 select * from pg_background_launch('select pg_sleep(60)') \gset
