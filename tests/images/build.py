@@ -96,7 +96,10 @@ def build(server: Server, host: str) -> bool:
     _require_programs()
     with tempfile.TemporaryDirectory(prefix="pgbg-image-", dir=_scratch()) as folder:
         root = Path(folder, "root")
-        _bootstrap(server, root, Path(folder, "log"))
+        try:
+            _bootstrap(server, root, Path(folder, "log"))
+        finally:
+            _unmount_below(root)
         _install_entry(root)
         _import(server, root, recipe, host)
     return True
@@ -142,6 +145,14 @@ def _bootstrap(server: Server, root: Path, log: Path) -> None:
     if done.returncode != 0:
         lines = log.read_text(errors="replace").splitlines()[-15:]
         raise BuildError(f"debootstrap fails for {server.image}:\n" + "\n".join(lines))
+
+
+def _unmount_below(root: Path) -> None:
+    """Take away what debootstrap has mounted there and could not unmount, because something was still busy in it."""
+    points = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    for point in reversed(points):
+        if point.startswith(f"{root}/"):
+            subprocess.run(["umount", "--lazy", point], check=True)
 
 
 def _install_entry(root: Path) -> None:
