@@ -1,12 +1,12 @@
 """The doctor: what keeps jobs from running, and the cure.
 
-It changes nothing, but opens one connection after the other, as a worker would, to see whether the
-server lets it in.
+It opens one connection after the other, as a worker would, to see whether the server lets it in, and
+starts queued jobs that nobody has started although they could be. It changes nothing else.
 """
 
 from __future__ import annotations
 
-from pg_background import db, link, settings
+from pg_background import db, link, queue, settings
 from pg_background.errors import Refusal
 
 TYPE_CHECKING = False
@@ -29,6 +29,41 @@ def check() -> Iterator[tuple[str, bool, str, str | None]]:
     yield from map(_setting, db.privileged(db.product_settings))
     for login in db.privileged(lambda: db.logins(role)):
         yield _login(login)
+    yield _queue(role)
+
+
+def _queue(role: str) -> tuple[str, bool, str, str | None]:
+    """Start what could have started, and tell what waits on: of the caller's roles, as everything here."""
+    reasons = [] if db.caller()["standby"] else _reasons_not_to_start(role)
+    waiting = db.privileged(lambda: db.queued_jobs(role))
+    said = "no job waits for a place"
+    if waiting["jobs"]:
+        said = f"waiting for a place: {waiting['jobs']}, the oldest for {waiting['oldest']}"
+    if not reasons:
+        return "queue", True, said, None
+    return "queue", False, f"{said}; a queued job cannot start", "\n".join(reasons)
+
+
+def _reasons_not_to_start(role: str) -> list[str]:
+    """Start queued jobs; what keeps those that this role may see from it. Raises nothing but a cancel."""
+    try:
+        refused = db.privileged(
+            lambda: [
+                refusal for job, refusal in queue.start_waiting() if db.may_see(role, job["login"])
+            ]
+        )
+    except Refusal as refusal:
+        refused = [refusal]
+    except db.ServerError as error:
+        if db.sqlstate_of(error) == "57014":
+            raise
+        return [db.server_message(error)]
+    return list(dict.fromkeys(map(_reason, refused)))
+
+
+def _reason(refusal: Refusal) -> str:
+    detail = refusal.fields.get("detail")
+    return f"{refusal}: {detail}" if detail else str(refusal)
 
 
 def _python() -> tuple[str, bool, str, str | None]:

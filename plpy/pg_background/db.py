@@ -445,16 +445,10 @@ def release_lock(key: int) -> None:
     _run("select pg_catalog.pg_advisory_unlock($1)", ("int8",), (key,))
 
 
-def pids_in_the_way(cookie: int) -> list[int]:
+def pids_in_the_way(cookie: int, seal: str) -> list[int]:
     """The processes that do the work of those running jobs whose places a queued job waits for."""
     rows = _run(
-        f"select coalesce(r.executor_pid, r.pid) as pid from {SCHEMA}.job q"
-        f" cross join {SCHEMA}._reached_limit(q.role, q.launcher_pid, q.session_limit) l"
-        f" join {SCHEMA}.job r on r.state = 'running' and case l.scope"
-        "  when 'session' then r.launcher_pid = q.launcher_pid when 'role' then r.role = q.role else true end"
-        " where q.cookie = $1",
-        ("int8",),
-        (cookie,),
+        f"select pid from {SCHEMA}._in_the_way($1, $2) pid", ("int8", "text"), (cookie, seal)
     )
     return [row["pid"] for row in rows]
 
@@ -506,6 +500,19 @@ def logins(caller: str) -> list[str]:
         (caller,),
     )
     return [row["login"] for row in rows]
+
+
+def queued_jobs(caller: str) -> dict[str, Any]:
+    """How many jobs of the roles whose rights this one has are queued, and for how long the oldest has been."""
+    found: dict[str, Any] = _run(
+        "select pg_catalog.count(*) as jobs, pg_catalog.date_trunc('second',"
+        "   pg_catalog.clock_timestamp() - pg_catalog.min(j.launched_at))::pg_catalog.text as oldest"
+        f" from {SCHEMA}.job j where j.state = 'queued' and j.pid = 0"
+        " and pg_catalog.pg_has_role($1::pg_catalog.name, j.role, 'USAGE')",
+        ("text",),
+        (caller,),
+    )[0]
+    return found
 
 
 def modules_are_compiled(hexversion: int) -> bool:
@@ -697,6 +704,11 @@ def messages_text(cookie: int, seal: str) -> str:
     )
 
 
+def pids_in_the_way_text(cookie: int, seal: str) -> str:
+    """A query for the processes in the way of a queued job."""
+    return f"select pid::pg_catalog.text from {SCHEMA}._in_the_way({cookie}, {_literal(seal)}) pid"
+
+
 def setting_text(name: str, value: str) -> str:
     """The command that sets a setting for a session."""
     return f"select pg_catalog.set_config({_literal(name)}, {_literal(value)}, false)"
@@ -709,6 +721,9 @@ def role_text(role: str) -> str:
 
 # A query that only proves that the other end is there.
 ALIVE = "select null::pg_catalog.text"
+
+# The command that has a worker start what waits in the queue.
+START_QUEUED = f"call {SCHEMA}._start_queued()"
 
 
 def guard_text(cookie: int, key: int, timeout_ms: int, *seals: str) -> str:

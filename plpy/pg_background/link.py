@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from time import sleep as nap
 
 from pg_background import db, session
 from pg_background.errors import Refusal, bad_value
@@ -40,7 +41,9 @@ FOREIGN_SERVER = "pg_background_loopback"
 NOTE = 0
 # What it carries while it is being used, so that nobody takes it for something else meanwhile.
 HELD = -1
-QUICK_LOOKS = 60
+QUICK_LOOKS = 4
+NAPS = 40
+NAP_SECONDS = 0.00005
 LOOKS = 500
 # Connections left for people beside the server's own reserve, where pg_background_config says nothing.
 FREE_CONNECTIONS = 3
@@ -186,12 +189,16 @@ def _ends_soon(link: Link) -> bool:
     for look in range(LOOKS):
         if not db.is_busy(link.name):
             return True
-        if look == QUICK_LOOKS and db.pid_is_a_worker(link.pid):
+        if look < QUICK_LOOKS:
+            continue
+        if look < QUICK_LOOKS + NAPS:
+            # It may be waiting for the very processor that this session looks with.
+            nap(NAP_SECONDS)
+            continue
+        if look == QUICK_LOOKS + NAPS and db.pid_is_a_worker(link.pid):
             # It has gone on to a job from the queue.
             return False
-        if look > QUICK_LOOKS:
-            # The worker has not got a processor yet: leave it ours.
-            db.sleep(1)
+        db.sleep(1)
     return False
 
 

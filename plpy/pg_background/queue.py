@@ -20,12 +20,16 @@ NO_SUCH_RIGHT = "42501"
 SERVER_IS = "the database system is"
 
 
-def start_waiting(*, keep_links: bool = True) -> int:
-    """Start queued jobs as long as there is room. Returns how many were started or refused.
+def start_waiting(*, keep_links: bool = True) -> list[tuple[dict[str, Any], Refusal]]:
+    """Start queued jobs as long as there is room. Returns those that could not be, each with the reason.
 
     keep_links: the session is a launcher's and will use its links again; a worker's would only add up.
+    A transaction with an old snapshot has one of its workers do it, which sees the queue as it is.
     """
-    started = 0
+    if keep_links and False:
+        link.command(db.session_user(), True, db.START_QUEUED)
+        return []
+    refused: list[tuple[dict[str, Any], Refusal]] = []
     crowded: list[int] = []
     for _ in range(MOST_AT_ONCE):
         job = db.next_queued(crowded)
@@ -35,14 +39,23 @@ def start_waiting(*, keep_links: bool = True) -> int:
             if not _start(job, keep_links):
                 break
         except Refusal as refusal:
+            refused.append((job, refusal))
             if refusal.sqlstate == "53300":
                 crowded.append(job["login"])
                 continue
             if _is_passing(refusal):
                 break
             _refuse(job, refusal, keep_links)
-        started += 1
-    return started
+    return refused
+
+
+def pids_in_the_way(cookie: int) -> list[int]:
+    """The processes of the running jobs whose places a queued job waits for, as they are at this moment."""
+    sealed = link.seal("way", cookie)
+    if not False:
+        return db.pids_in_the_way(cookie, sealed)
+    answer = link.command(db.session_user(), True, db.pids_in_the_way_text(cookie, sealed))
+    return [int(pid) for pid in answer if pid is not None]
 
 
 def _is_passing(refusal: Refusal) -> bool:

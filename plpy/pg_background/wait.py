@@ -80,7 +80,7 @@ def _until_started(cookie: int, deadline: Deadline) -> bool:
 
 def _refuse_full_of_blocked(cookie: int) -> None:
     """No place will ever be free when every job that takes one waits for this session. Raises 40P01."""
-    pids = db.privileged(lambda: db.pids_in_the_way(cookie))
+    pids = db.privileged(lambda: queue.pids_in_the_way(cookie))
     if pids and all(db.waits_for_me([pid]) for pid in pids):
         raise _deadlock(
             "Every job that takes a place waits for this session, so the queued one cannot start."

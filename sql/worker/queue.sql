@@ -134,6 +134,23 @@ begin
 end
 $plpgsql$;
 
+-- Purpose: the processes that do the work of those running jobs whose places a queued job waits for. Raises 42501.
+create function @extschema@._in_the_way(in_cookie int8, in_seal text) returns setof int4
+language plpgsql volatile parallel unsafe security definer
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    perform @extschema@._check_seal('way|' || in_cookie, in_seal);
+    return query
+        select coalesce(r.executor_pid, r.pid)
+          from @extschema@.job q
+         cross join @extschema@._reached_limit(q.role, q.launcher_pid, q.session_limit) l
+          join @extschema@.job r on r.state = 'running' and case l.scope
+               when 'session' then r.launcher_pid = q.launcher_pid when 'role' then r.role = q.role else true end
+         where q.cookie = in_cookie;
+end
+$plpgsql$;
+
 -- Purpose: a queued job that can never start (its role is gone, its login is refused) ends with that error.
 create function @extschema@._refuse_queued(in_cookie int8, in_sqlstate text, in_message text, in_detail text, in_hint text,
                                            in_seal text) returns bool

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 
-from tests.bench import calls, crowd, history, idle, report, volume
+from tests.bench import calls, crowd, history, idle, long, report, volume
 from tests.bench.measure import chosen_effort
 from tests.bench.place import place
 
@@ -19,6 +19,7 @@ CHAPTERS = {
     "volume": volume.measure,
     "crowd": crowd.measure,
     "history": history.measure,
+    "long": long.measure,
     "idle": idle.measure,
 }
 

@@ -101,6 +101,102 @@ def test_after_the_death_of_all_workers_at_once_waiting_starts_the_queue_again(
     gate.open()
 
 
+@pytest.mark.parametrize("verb", ["wait", "result", "wait_any", "drain"])
+@pytest.mark.parametrize("level", ["repeatable read", "serializable"])
+def test_a_waiter_with_a_snapshot_older_than_the_job_starts_the_queue_again(
+    observer: Session,
+    launcher: Session,
+    admin: Session,
+    gate: Gate,
+    verb: str,
+    level: str,
+) -> None:
+    observer.execute(f"begin isolation level {level}")
+    observer.execute("select 1")
+    use_queue(launcher, 1)
+    first = launcher.launch(gate.sql)
+    gate.arrived()
+    job = launcher.launch("select 7")
+    assert job.pid == 0
+    leave(launcher, admin)
+    kill_workers(admin, [first])
+    observer.execute("set local statement_timeout = '20s'")
+    handle = f"array[({job.pid}, {job.cookie})::background.pg_background_handle]"
+    if verb == "wait":
+        assert observer.wait(job)
+    elif verb == "result":
+        assert observer.result(job, "n int4") == [(7,)]
+    else:
+        observer.rows(f"select * from background.pg_background_{verb}({handle})")
+    observer.execute("commit")
+    assert states(admin, job) == ["stopped"]
+
+
+DOCTOR = "select ok, detail, cure from background.pg_background_check() where item = 'queue'"
+
+
+def doctor(session: Session) -> tuple[bool, str, str | None]:
+    """Return what the doctor says of the queue."""
+    found: tuple[bool, str, str | None] = session.rows(DOCTOR)[0]
+    return found
+
+
+@pytest.mark.parametrize("who", ["launcher", "observer", "admin"])
+@pytest.mark.parametrize("begin", ["", "begin read only", "begin isolation level serializable"])
+@pytest.mark.usefixtures("gate")
+def test_after_the_death_of_all_workers_at_once_the_doctor_starts_the_queue_again(
+    launcher: Session, observer: Session, admin: Session, full: list[Handle], who: str, begin: str
+) -> None:
+    session = {"launcher": launcher, "observer": observer, "admin": admin}[who]
+    if begin:
+        session.execute(begin)
+        session.execute("select 1")
+    kill_workers(observer if who == "admin" else admin, full)
+    doctor(session)
+    if begin:
+        session.execute("rollback")
+    for job in full[2:]:
+        assert admin.until_ended(job).state == "stopped"
+    assert_all_written(launcher)
+    assert doctor(session) == (True, "no job waits for a place", None)
+
+
+def test_the_doctor_tells_how_many_jobs_wait_and_leaves_a_full_house_alone(
+    launcher: Session,
+    connect: Callable[..., Session],
+    roles: Roles,
+    admin: Session,
+    full: list[Handle],
+) -> None:
+    admin.execute("update background.job set launched_at = launched_at - interval '1 hour'")
+    for session in (launcher, admin):
+        ok, detail, cure = doctor(session)
+        assert (ok, cure) == (True, None)
+        assert detail.startswith("waiting for a place: 4, the oldest for 01:00:")
+    assert states(admin, *full) == ["running"] * 2 + ["queued"] * 4
+    stranger = connect(roles.create("stranger"))
+    assert doctor(stranger) == (True, "no job waits for a place", None)
+
+
+def test_what_keeps_a_queued_job_from_starting_is_a_finding_of_the_doctor_and_no_error(
+    launcher: Session, admin: Session, app: str, full: list[Handle]
+) -> None:
+    leave(launcher, admin)
+    kill_workers(admin, full)
+    admin.execute("insert into background.pg_background_config values ('free_connections', '9999')")
+    ok, detail, cure = doctor(admin)
+    assert not ok
+    assert detail.startswith("waiting for a place: 4")
+    assert "no connection is left" in (cure or "")
+    admin.execute("delete from background.pg_background_config")
+    admin.execute(f"alter role {app} nologin")
+    ok, detail, cure = doctor(admin)
+    assert (ok, detail) == (False, "no job waits for a place; a queued job cannot start")
+    assert "not permitted to log in" in (cure or "")
+    assert [admin.outcome(job).sqlstate for job in full[2:]] == ["08001"] * 4
+    assert doctor(admin) == (True, "no job waits for a place", None)
+
+
 @pytest.mark.parametrize("who", ["launcher", "observer"])
 def test_after_the_death_of_all_workers_at_once_the_next_launch_starts_the_queue_again(
     launcher: Session, observer: Session, admin: Session, full: list[Handle], who: str

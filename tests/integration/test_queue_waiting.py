@@ -243,6 +243,24 @@ def test_the_deadlock_with_a_queued_job_is_found_by_the_other_verbs(
     assert launcher.wait(queued)
 
 
+def test_the_deadlock_is_found_with_a_snapshot_older_than_the_jobs(
+    launcher: Session, gate: Gate, full: Handle
+) -> None:
+    gate.open()
+    launcher.wait(full)
+    launcher.execute("create table t (n int4)")
+    launcher.execute("begin isolation level repeatable read")
+    launcher.execute("lock table t; set local statement_timeout = '20s'")
+    launcher.execute("select 1")
+    launcher.launch("select count(*) from t")
+    queued = launcher.launch("select 7")
+    assert queued.pid == 0
+    with pytest.raises(psycopg.errors.DeadlockDetected):
+        launcher.wait(queued)
+    launcher.execute("rollback")
+    assert launcher.wait(queued)
+
+
 def test_a_launcher_with_an_old_snapshot_waits_for_a_queued_job(
     launcher: Session, gate: Gate, admin: Session
 ) -> None:
