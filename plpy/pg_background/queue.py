@@ -26,7 +26,7 @@ def start_waiting(*, keep_links: bool = True) -> list[tuple[dict[str, Any], Refu
     keep_links: the session is a launcher's and will use its links again; a worker's would only add up.
     A transaction with an old snapshot has one of its workers do it, which sees the queue as it is.
     """
-    if keep_links and False:
+    if keep_links and db.snapshot_is_old():
         link.command(db.session_user(), True, db.START_QUEUED)
         return []
     refused: list[tuple[dict[str, Any], Refusal]] = []
@@ -52,7 +52,7 @@ def start_waiting(*, keep_links: bool = True) -> list[tuple[dict[str, Any], Refu
 def pids_in_the_way(cookie: int) -> list[int]:
     """The processes of the running jobs whose places a queued job waits for, as they are at this moment."""
     sealed = link.seal("way", cookie)
-    if not False:
+    if not db.snapshot_is_old():
         return db.pids_in_the_way(cookie, sealed)
     answer = link.command(db.session_user(), True, db.pids_in_the_way_text(cookie, sealed))
     return [int(pid) for pid in answer if pid is not None]
