@@ -49,7 +49,7 @@ begin
      where cookie = in_cookie
     returning lock_key into key;
     perform nextval('@extschema@.room');
-    perform pg_advisory_lock(key);
+    perform @extschema@._open_books(key);
 end
 $plpgsql$;
 

@@ -107,6 +107,17 @@ begin
 end
 $plpgsql$;
 
+-- Purpose: this worker has a job from here on: it holds the job's lock, and remembers that, until it has come to rest (_rest).
+create function @extschema@._open_books(in_lock_key int8) returns void
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    perform pg_advisory_lock(in_lock_key);
+    perform set_config('pg_background.books_open', 'on', false);
+end
+$plpgsql$;
+
 -- Purpose: close the books of the last job of this worker, should it have left them open.
 -- Returns: false when this worker must be given up, because a cancel was under way for its last job.
 create function @extschema@._close_books() returns bool
@@ -119,7 +130,9 @@ begin
     if coalesce(current_setting('pg_background.unfit', true), '') = 'on' then
         return false;
     end if;
-    if not exists (select from @extschema@.job j where j.pid = pg_backend_pid() and j.state = 'running') then
+    -- A worker that has come to rest has forgotten that its books were open: so most are spared the look into the registry, which
+    -- is slow while an old snapshot keeps dead index entries alive.
+    if coalesce(current_setting('pg_background.books_open', true), '') = '' then
         return true;
     end if;
     for last_job in
@@ -176,7 +189,7 @@ begin
             hint = 'Wait for existing workers to complete (detach does not end them), increase pg_background.max_workers or what '
                    'pg_background_limits allows, or set pg_background.when_full to queue.';
     else
-        perform pg_advisory_lock(in_lock_key);
+        perform @extschema@._open_books(in_lock_key);
         -- The record may be lost in a crash together with everything the job did; the job's own commit brings it to disk.
         -- A job that waits in the queue has only its record.
         perform set_config('synchronous_commit', 'off', true);
@@ -186,7 +199,7 @@ begin
         queue_size, mode, keeps_rows, detached, session_limit, timeout_ms, setting_names, setting_values,
         token, state, launched_at)
     values (
-        in_cookie, in_lock_key, worker, in_launcher, (select r.oid from pg_roles r where r.rolname = session_user),
+        in_cookie, in_lock_key, worker, in_launcher, to_regrole(quote_ident(session_user))::oid,
         in_role, in_label, in_sql, in_statements, in_kinds, in_tag, in_params,
         in_queue_size, in_mode, in_keeps_rows, in_detached, in_session_limit, in_timeout_ms, in_names, in_values,
         gen_random_uuid(), new_state, clock_timestamp());
