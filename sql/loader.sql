@@ -49,7 +49,7 @@ class Finder:
         name = module.__name__.rpartition(".")[2] if "." in module.__name__ else "__init__"
         found = plpy.execute(plan, [name, sys.hexversion])[0]
         if found["code"] is None:
-            code = compile(found["source"], module.__spec__.origin, "exec")
+            code = compile(found["source"], module.__spec__.origin, "exec", optimize=2)
         else:
             code = marshal.loads(found["code"])
         exec(code, module.__dict__)
@@ -86,7 +86,8 @@ insert = plpy.prepare(
 names = "@modules@".split()
 for name in names:
     source = plpy.execute('select @extschema@._source_%s() as text' % name)[0]["text"]
-    code = compile(source, "pg_background/%s.py" % name, "exec")
+    # Nobody reads docstrings here: they would only be loaded, by every session.
+    code = compile(source, "pg_background/%s.py" % name, "exec", optimize=2)
     plpy.execute(insert, [name, sys.hexversion, marshal.dumps(code)])
 return len(names)
 $python$;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pg_background import db, link, registry, session
+from pg_background import db, registry, session
 
 
 def detach(pid: int, cookie: int) -> None:
@@ -22,12 +22,5 @@ def forget(job: session.TrackedJob) -> None:
 
 
 def tell(cookie: int) -> None:
-    """Have the registry know, over a link and without waiting: a rollback here must not undo it."""
-    login = db.session_user()
-    db.privileged(
-        lambda: link.notify(
-            login,
-            True,
-            db.call_text("_detach", cookie, link.seal("detach", cookie)) + "::pg_catalog.text",
-        )
-    )
+    """Have the registry know, without waiting until it does."""
+    registry.tell("_detach", "detach", cookie, wait=False)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import os
 
-from pg_background import db, guard, identity, link, queue, session, settings, statement, stats
+from pg_background import db, guard, identity, link, queue, session, settings, statement, stats, tag
 from pg_background.errors import Refusal, bad_value
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    pass
 
 LONGEST_LABEL = 64
 REFUSED = {
@@ -43,7 +39,7 @@ class Plan:
         classified = [statement.classify(text, standard_strings) for text in texts]
         self.statements = None if texts == [sql] else texts
         self.kinds = [_kind(each) for each in classified]
-        self.tag = _tag(classified[-1]) if classified else ""
+        self.tag = tag.of_outcome(classified[-1].tag, classified[-1].text) if classified else ""
         self.mode = "top-level" if self.kinds == ["top"] else "inline"
         self.modes: dict[str, str] = {}
         for number, each in enumerate(classified):
@@ -51,14 +47,6 @@ class Plan:
                 break
             self.modes.update(_transaction_modes(each.text))
             self.kinds[number] = "done"
-
-
-def _tag(each: statement.Statement) -> str:
-    """The tag that outcome shows: a statement that creates a table from a query is named for the table."""
-    words = each.text[:100].lower().split()
-    if each.tag == "SELECT" and words[0] == "create":
-        return "CREATE MATERIALIZED VIEW" if "materialized" in words else "CREATE TABLE AS"
-    return each.tag
 
 
 def _kind(each: statement.Statement) -> str:

@@ -83,6 +83,19 @@ def may_see(row: dict[str, Any], *, signal: bool = False) -> bool:
     )
 
 
+def tell(function: str, word: str, cookie: int, *, wait: bool = True) -> None:
+    """Call a sealed function about a job over a link, in a transaction of its own: a rollback here must not undo it."""
+    login = db.session_user()
+    send = link.command if wait else link.notify
+    db.privileged(
+        lambda: send(
+            login,
+            True,
+            db.call_text(function, cookie, link.seal(word, cookie)) + "::pg_catalog.text",
+        )
+    )
+
+
 def lock_key(pid: int | None, cookie: int | None) -> int | None:
     """The key of a job's lock, without a look into the registry where this session launched it.
 

@@ -26,6 +26,7 @@ __all__ = [
     "full_tag",
     "has_word",
     "head_words",
+    "of_outcome",
 ]
 
 ROWS = "rows"  # returns rows, and a cursor can read them
@@ -92,6 +93,14 @@ def full_tag(tag: str, row_count: int) -> str:
     if tag in _FROM_QUERY and row_count:
         return f"SELECT {row_count}"
     return f"{tag} {row_count}" if tag in _COUNTED else tag
+
+
+def of_outcome(tag: str, text: str) -> str:
+    """Return the tag that an outcome shows: a statement that creates a table from a query is named for the table."""
+    words = text[:100].lower().split()
+    if tag == "SELECT" and words[0] == "create":
+        return "CREATE MATERIALIZED VIEW" if "materialized" in words else "CREATE TABLE AS"
+    return tag
 
 
 def describe(code: str) -> tuple[str, str]:
