@@ -10,22 +10,23 @@ begin
         perform pg_sleep(patience_ms / 1000.0);
         return false;
     end if;
-    if pg_try_advisory_lock_shared(key) then
-        return pg_advisory_unlock_shared(key);
+    -- One expression, so that no cancel comes in between.
+    if (case when pg_try_advisory_lock_shared(key) then pg_advisory_unlock_shared(key) end) then
+        return true;
     end if;
     if patience_ms <= 0 then
         -- As a lock_timeout, 0 would mean for ever.
         return false;
     end if;
     perform set_config('lock_timeout', patience_ms::text, true);
-    perform pg_advisory_lock_shared(key);
-    perform pg_advisory_unlock_shared(key);
+    -- Let go by the end of the subtransaction, also where the lock comes at the same moment as the time-out or a cancel.
+    perform pg_advisory_xact_lock_shared(key);
     raise sqlstate 'PGBGL';
 exception
     when lock_not_available then
         return false;
     when sqlstate 'PGBGL' then
-        -- Raised to take lock_timeout back with the subtransaction.
+        -- Raised to take lock_timeout and the lock back with the subtransaction.
         return true;
 end
 $plpgsql$;

@@ -8,8 +8,9 @@ begin
     if worker_pid = pg_backend_pid() or pg_is_in_recovery() then
         return false;
     end if;
-    if pg_try_advisory_lock_shared(lock_key) then
-        return pg_advisory_unlock_shared(lock_key);
+    -- One expression, so that no cancel comes in between.
+    if (case when pg_try_advisory_lock_shared(lock_key) then pg_advisory_unlock_shared(lock_key) end) then
+        return true;
     end if;
     -- Anybody may take a lock whose key he sees in pg_locks: what counts is who holds it.
     return not @extschema@._holds(lock_key, worker_pid);

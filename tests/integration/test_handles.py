@@ -74,6 +74,34 @@ def test_two_sessions_wait_for_one_job(
         assert result.get_value(0, 0) == b"t"
 
 
+def test_a_wait_whose_time_is_over_just_when_the_job_ends_leaves_no_lock(
+    launcher: Session, observer: Session, admin: Session, gate: Gate
+) -> None:
+    admin.execute(
+        "create function public.signal_to(pid int4, signal text) returns void language plpython3u as"
+        " 'import os, signal as s; os.kill(pid, getattr(s, signal))'"
+    )
+    job = launcher.launch(gate.sql)
+    gate.arrived()
+    waiting = launcher.connection.pgconn
+    waiting.send_query(f"select background.pg_background_wait({job.pid}, {job.cookie})".encode())
+    eventually(lambda: observer.value("select pg_blocking_pids(%s)", [launcher.pid]) == [job.pid])
+    # Stopped, the waiter finds both when it goes on: that it has the lock, and that a slice of its time is over.
+    admin.execute("select public.signal_to(%s, 'SIGSTOP')", [launcher.pid])
+    try:
+        gate.open()
+        eventually(lambda: observer.outcome(job).state == "stopped")
+        admin.execute("select pg_sleep(0.6)")
+    finally:
+        admin.execute("select public.signal_to(%s, 'SIGCONT')", [launcher.pid])
+    answer = waiting.get_result()
+    assert answer is not None
+    assert answer.get_value(0, 0) == b"t"
+    assert waiting.get_result() is None
+    held = "select count(*) from pg_locks where locktype = 'advisory' and pid = %s"
+    assert admin.value(held, [launcher.pid]) == 0
+
+
 def test_wait_gives_up_at_its_timeout_and_the_job_goes_on(launcher: Session, gate: Gate) -> None:
     job = launcher.launch(gate.sql)
     gate.arrived()
