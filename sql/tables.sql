@@ -44,6 +44,7 @@ create table @extschema@.job (
     table_name text,
     column_name text,
     constraint_name text,
+    expired_at timestamptz,
     number int8 not null generated always as identity
 );
 comment on table @extschema@.job is 'The registry: one row a job, keyed by its cookie.';
@@ -62,6 +63,7 @@ comment on column @extschema@.job.kinds is 'How the worker runs each statement: 
 comment on column @extschema@.job.expected_tag is 'The command tag that the last statement gives when it succeeds.';
 comment on column @extschema@.job.columns is '{names, kinds} of the result''s columns, see _columns; null when the job returned no rows or none are kept.';
 
+comment on column @extschema@.job.expired_at is 'When the job was canceled because its time-out was over; it is ended a little later.';
 comment on column @extschema@.job.number is 'Counts the jobs: how many came after this one decides whether it outlives max_history.';
 
 -- Rows come and go all the time: tidy up before the dead ones are many.

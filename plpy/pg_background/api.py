@@ -264,6 +264,12 @@ def start_queued() -> None:
     db.privileged(lambda: queue.start_waiting(keep_links=False))
 
 
+def keep_time_outs() -> None:
+    from pg_background import guard
+
+    guard.expire_overdue()
+
+
 def run_top_level(cookie: int, names: list[str] | None, values: list[str] | None) -> None:
     from pg_background import executor
 

@@ -1,12 +1,13 @@
 """The doctor: what keeps jobs from running, and the cure.
 
 It opens one connection after the other, as a worker would, to see whether the server lets it in, and
-starts queued jobs that nobody has started although they could be. It changes nothing else.
+starts queued jobs that nobody has started although they could be, and ends those whose time-out is
+over. It changes nothing else.
 """
 
 from __future__ import annotations
 
-from pg_background import db, link, queue, settings
+from pg_background import db, guard, link, queue, settings
 from pg_background.errors import Refusal
 
 TYPE_CHECKING = False
@@ -23,18 +24,21 @@ IDENT_KNOWS_MEMBERS = 16
 def check() -> Iterator[tuple[str, bool, str, str | None]]:
     """Rows of item, ok, detail, cure. Raises nothing of its own."""
     role = db.caller_role()
+    standby = db.caller()["standby"]
+    if not standby:
+        guard.keep_time_outs()
     yield "pg_background_plpy", True, "version @version@", None
     yield from db.privileged(db.installation_checks)
     yield _python()
     yield from map(_setting, db.privileged(db.product_settings))
     for login in db.privileged(lambda: db.logins(role)):
         yield _login(login)
-    yield _queue(role)
+    yield _queue(role, standby)
 
 
-def _queue(role: str) -> tuple[str, bool, str, str | None]:
+def _queue(role: str, standby: bool) -> tuple[str, bool, str, str | None]:
     """Start what could have started, and tell what waits on: of the caller's roles, as everything here."""
-    reasons = [] if db.caller()["standby"] else _reasons_not_to_start(role)
+    reasons = [] if standby else _reasons_not_to_start(role)
     waiting = db.privileged(lambda: db.queued_jobs(role))
     said = "no job waits for a place"
     if waiting["jobs"]:

@@ -310,10 +310,15 @@ def look(cookie: int, seal: str) -> dict[str, Any] | None:
     return None
 
 
+_OVERDUE = (
+    f"{SCHEMA}._is_overdue(l.timeout_ms, coalesce(l.started_at, l.launched_at), l.expired_at)"
+)
+
+
 def _look_sql(arguments: str) -> str:
     return (
         "select l.*, (1000 * extract(epoch from l.finished_at operator(pg_catalog.-) l.launched_at))::float8"
-        f" as elapsed_ms from {SCHEMA}._look({arguments}) l"
+        f" as elapsed_ms, {_OVERDUE} as overdue from {SCHEMA}._look({arguments}) l"
     )
 
 
@@ -468,6 +473,19 @@ def next_queued(crowded: Sequence[int]) -> dict[str, Any] | None:
         found: dict[str, Any] = row
         return found
     return None
+
+
+def some_job_is_overdue() -> bool:
+    """Does a job run on although its time-out is over?"""
+    found: bool = _value(
+        f"select exists (select from {SCHEMA}.job l where l.state = 'running' and {_OVERDUE})"
+    )
+    return found
+
+
+def expire_overdue() -> list[int]:
+    """Do what the guards of overdue jobs would have done. Returns the locks of those whose workers were ended."""
+    return [row["key"] for row in _run(f"select key from {SCHEMA}._expire_overdue() key")]
 
 
 def running_progress(pid: int) -> str | None:
@@ -722,7 +740,8 @@ def role_text(role: str) -> str:
 # A query that only proves that the other end is there.
 ALIVE = "select null::pg_catalog.text"
 
-# The command that has a worker start what waits in the queue.
+# The commands that have a worker start what waits in the queue, and end the jobs whose time-out is over.
+KEEP_TIME_OUTS = f"call {SCHEMA}._keep_time_outs()"
 START_QUEUED = f"call {SCHEMA}._start_queued()"
 
 

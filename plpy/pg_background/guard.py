@@ -8,8 +8,13 @@ from pg_background.errors import Refusal
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from pg_background.identity import Identity
+
+# A worker that was ended is gone in no time, unless it has much to roll back.
+PATIENCE_MS = 1000
+FULL_HOUSE = "53400"
 
 
 def over_links(
@@ -18,7 +23,19 @@ def over_links(
     """Do something over a link, with a second one at hand for the guard where there is a time-out.
 
     The second one comes first: a job that has begun without its guard could only be given up.
+    Raises 53400 after a look whether the house is full of jobs whose time-out is over.
     """
+    try:
+        _over_links(who, timeout_ms, action)
+    except Refusal as refusal:
+        if refusal.sqlstate == FULL_HOUSE:
+            _keep_time_outs(db.snapshot_is_old() or db.some_job_is_overdue())
+        raise
+
+
+def _over_links(
+    who: Identity, timeout_ms: int, action: Callable[[link.Link, link.Link | None], None]
+) -> None:
     if not timeout_ms:
         link.over_link(who.login, who.own_login, lambda to: action(to, None))
         return
@@ -34,6 +51,40 @@ def over_links(
         link.over_link(who.login, who.own_login, lambda to: action(to, watcher))
 
     link.over_link(who.login, who.own_login, guarded)
+
+
+def keep_time_outs() -> None:
+    """End every job that runs on although its time-out is over, because its guard was ended."""
+    db.privileged(lambda: _keep_time_outs(db.snapshot_is_old() or db.some_job_is_overdue()))
+
+
+def keep_time_out(row: dict[str, Any]) -> None:
+    """The same for one job, whose row has just been read."""
+    if row["overdue"]:
+        db.privileged(lambda: _keep_time_outs(True))
+
+
+def expire_overdue() -> None:
+    """The other end of that, the body of a procedure: do it, and write down the outcome of those that had to be ended."""
+    ended: list[int] = db.privileged(db.expire_overdue)
+    db.commit()
+    for key in ended:
+        db.await_lock(key, PATIENCE_MS)
+    if ended:
+        db.privileged(db.expire_overdue)
+        db.commit()
+
+
+def _keep_time_outs(needed: bool) -> None:
+    """A favour on the way: what comes in between is no business of whoever does it, but for a cancel."""
+    try:
+        if needed:
+            link.command(db.session_user(), True, db.KEEP_TIME_OUTS)
+    except Refusal:
+        return
+    except db.ServerError as error:
+        if db.sqlstate_of(error) == "57014":
+            raise
 
 
 def post(watcher: link.Link, cookie: int, lock_key: int, timeout_ms: int) -> None:

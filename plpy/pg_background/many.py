@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pg_background import cancel, db, detach, outcome, queue, registry, session, wait
+from pg_background import cancel, db, detach, guard, outcome, queue, registry, session, wait
 from pg_background.errors import Refusal
 
 TYPE_CHECKING = False
@@ -60,6 +60,7 @@ def wait_any(
         _wait_a_little(waiting[turn % len(waiting)], deadline.slice_ms(_slice(turn)))
         turn += 1
         if turn % 50 == 0:
+            guard.keep_time_outs()
             _look_around(waiting)
     return None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from pg_background import db, queue, registry
+from pg_background import db, guard, queue, registry
 from pg_background.errors import Refusal, unknown_handle
 
 # Looking around between two slices of waiting: soon at first, because a deadlock with the caller
@@ -105,13 +105,17 @@ def _until_free(key: int, cookie: int, deadline: Deadline) -> bool:
 
 
 def look_around(cookie: int) -> bool:
-    """Between two slices: has the job ended although its lock is taken? Raises 40P01 when it waits for this session."""
+    """Between two slices: has the job ended although its lock is taken, or is its time-out over?
+
+    Raises 40P01 when it waits for this session.
+    """
     row = registry.look(cookie)
     if row is None or row["state"] in registry.ENDED:
         return True
     if row["state"] == "queued":
         _refuse_full_of_blocked(cookie)
         return False
+    guard.keep_time_out(row)
     pids = [pid for pid in (row["pid"], row["executor_pid"]) if pid]
     if db.waits_for_me(pids):
         raise _deadlock(
@@ -151,3 +155,4 @@ def await_end(pid: int | None, cookie: int | None, timeout_ms: int | None = 0) -
         row = registry.look(cookie)
         if row is None or row["state"] in registry.ENDED:
             return
+        guard.keep_time_out(row)

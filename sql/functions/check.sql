@@ -205,4 +205,4 @@ if "pg_background @hash@" not in GD:
 return GD["pg_background @hash@"].check()
 $python$;
 comment on function @extschema@.pg_background_check() is
-    'A doctor: what keeps jobs from running, and the cure. Tries the login of a worker for each role that may launch jobs (a superuser is told of all roles, others of their own), with the exact lines for pg_hba.conf and pg_ident.conf where it fails; versions, dblink, free connections, dead jobs, settings and limits without effect, how many jobs are queued. Starts queued jobs that could start but that nobody has started; changes nothing else. Beyond pg_background.';
+    'A doctor: what keeps jobs from running, and the cure. Tries the login of a worker for each role that may launch jobs (a superuser is told of all roles, others of their own), with the exact lines for pg_hba.conf and pg_ident.conf where it fails; versions, dblink, free connections, dead jobs, settings and limits without effect, how many jobs are queued. Starts queued jobs that could start but that nobody has started, and ends jobs whose time-out is over; changes nothing else. Beyond pg_background.';

@@ -64,7 +64,9 @@ begin
          where cookie = in_cookie;
         return true;
     end if;
-    update @extschema@.job set cancel_requested = true, timed_out = j.timed_out or (expired and not j.cancel_requested)
+    update @extschema@.job
+       set cancel_requested = true, timed_out = j.timed_out or (expired and not j.cancel_requested),
+           expired_at = case when expired then coalesce(j.expired_at, clock_timestamp()) else j.expired_at end
      where cookie = in_cookie;
     if @extschema@._holds(j.lock_key, j.pid) then
         perform pg_cancel_backend(coalesce(j.executor_pid, j.pid));

@@ -2,8 +2,8 @@
 
 -- Purpose: the job that is to start next, or null: of the role with the fewest running jobs, the one launched first, that its
 -- limits leave room for. The caller holds the lock on registration, or asks again under it.
--- Parameters: the logins that no worker can be opened for now; hopeful, where the caller asks again and buries the dead then:
--- a job that has no room only because of them is worth a try.
+-- Parameters: the logins that no worker can be opened for now; hopeful, where the caller asks again and buries the dead then and
+-- ends the overdue: a job that has no room only because of them is worth a try.
 create function @extschema@._next_in_queue(crowded oid[] default '{}', hopeful bool default false) returns int8
 language plpgsql volatile parallel unsafe
 set search_path = pg_catalog, pg_temp
@@ -29,7 +29,10 @@ begin
         first_cookie := coalesce(first_cookie, candidate.cookie);
     end loop;
     if hopeful and first_cookie is not null
-       and exists (select from @extschema@.job j where j.state = 'running' and @extschema@._is_dead(j.lock_key, j.pid)) then
+       and exists (select from @extschema@.job j
+                    where j.state = 'running'
+                      and (@extschema@._is_dead(j.lock_key, j.pid)
+                           or @extschema@._is_overdue(j.timeout_ms, coalesce(j.started_at, j.launched_at), j.expired_at))) then
         return first_cookie;
     end if;
     return null;
@@ -75,6 +78,7 @@ begin
     end if;
     select * into full_house from @extschema@._no_room(j.role, j.launcher_pid, j.session_limit, false);
     if full_house.scope is not null then
+        perform @extschema@._expire_overdue();
         return false;
     end if;
     perform @extschema@._take_up(in_cookie);

@@ -35,6 +35,8 @@ HARMLESS = {
     "_current_settings": "the caller's own settings",
     "_custom_settings": "SHOW ALL",
     "_execute": "SQL with the caller's own rights",
+    "_is_overdue": "compares times",
+    "_keep_time_outs": "ends what is overdue, as its guard would have",
     "_is_dead": "whether an advisory lock is free",
     "_keep_rows": "SQL with the caller's own rights; storing asks for the job's token",
     "_last_progress": "the caller's own prepared statements",

@@ -9,6 +9,7 @@ import pytest
 
 from tests.fix_db import Database, Roles
 from tests.fix_wait import Gate, eventually
+from tests.integration.queues import limit
 from tests.integration.verbs import Handle, Outcome, Session
 
 CAUGHT_ONCE = (
@@ -24,6 +25,11 @@ CAUGHT_AND_DONE = (
     "do $$ begin perform pg_sleep(600); exception when query_canceled then"
     " insert into t values (2); end $$"
 )
+# A job may do to its guard what a role may do to its own sessions.
+END_GUARD = (
+    "select pg_terminate_backend(pid) from pg_stat_activity"
+    " where query ~ '^call background._guard' and state = 'active'"
+)
 ESCAPES = {
     "sleep": "insert into t values (1); select pg_sleep(600)",
     "set statement_timeout": "insert into t values (1); set statement_timeout = 0; select pg_sleep(600)",
@@ -36,6 +42,13 @@ ESCAPES = {
     "many rows": "select g, md5(g::text) from generate_series(1, 1000000000) g",
     "a set role": "insert into t values (1); set role none; select pg_sleep(600)",
     "freed locks": "insert into t values (1); select pg_advisory_unlock_all(); select pg_sleep(600)",
+    "guard ended": END_GUARD + "; " + CAUGHT_FOR_EVER,
+    "guard ended again and again": "do $$ begin loop begin loop"
+    f" perform * from ({END_GUARD}) g; perform pg_sleep(0.01); end loop;"
+    " exception when query_canceled then null; end; end loop; end $$",
+    "guard canceled again and again": "do $$ begin loop begin loop"
+    f" perform * from ({END_GUARD.replace('terminate', 'cancel')}) g; perform pg_sleep(0.01);"
+    " end loop; exception when query_canceled then null; end; end loop; end $$",
     "deferred": "insert into t values (1); create temp table s (n int4);"
     " create function pg_temp.slow() returns trigger language plpgsql as"
     " $$ begin perform pg_sleep(600); return null; end $$;"
@@ -313,3 +326,106 @@ def test_a_guard_does_not_hold_back_what_waits_for_all_snapshots(launcher: Sessi
         job = launcher.launch(text)
         launcher.await_(job, 30000)
         assert launcher.outcome(job).state == "stopped"
+
+
+def without_guard(session: Session, text: str = CAUGHT_FOR_EVER) -> Handle:
+    """Launch a job that ends its guard, and return when it has."""
+    job = session.launch(f"{END_GUARD}; insert into t values (1); {text}")
+    eventually(
+        lambda: session.value(
+            "select count(*) from pg_locks where relation = 't'::regclass and pid = %s", [job.pid]
+        )
+    )
+    return job
+
+
+def test_a_guard_that_is_canceled_keeps_the_time_out(
+    launcher: Session, admin: Session, db: Database
+) -> None:
+    launcher.execute("set pg_background.worker_timeout = '3s'")
+    job = launcher.launch(CAUGHT_FOR_EVER)
+    pid = eventually(lambda: guards(admin, db))[0][0]
+    waits = "select wait_event from pg_stat_activity where pid = %s and wait_event = 'advisory'"
+    for _ in range(5):
+        eventually(lambda: admin.value(waits, [pid]))
+        admin.execute("select pg_cancel_backend(%s)", [pid])
+    assert guards(admin, db) == [(pid,)]
+    admin.until_ended(job)
+    assert_timed_out(admin, job)
+
+
+VERBS = {
+    "wait": "select background.pg_background_wait({0}, {1})",
+    "wait_any": "select background.pg_background_wait_any(array[({0}, {1})::background.pg_background_handle])",
+    "drain": "select background.pg_background_drain(array[({0}, {1})::background.pg_background_handle])",
+    "await": "call background.pg_background_await({0}, {1})",
+}
+
+
+@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("level", ["read committed", "repeatable read"])
+def test_whoever_waits_keeps_the_time_out_of_a_job_that_has_ended_its_guard(
+    launcher: Session, observer: Session, verb: str, level: str
+) -> None:
+    observer.execute(
+        f"set statement_timeout = '20s'; set default_transaction_isolation = '{level}'"
+    )
+    if verb != "await":
+        observer.execute("begin")
+        observer.execute("select 1")
+    job = without_guard(launcher)
+    observer.execute(VERBS[verb].format(*job))
+    if verb != "await":
+        observer.execute("commit")
+    if verb != "drain":
+        assert_timed_out(launcher, job)
+    row = launcher.job(job)
+    assert (row["state"], row["timed_out"], row["sqlstate"]) == ("error", True, "57014")
+    assert launcher.rows("select n from t") == []
+
+
+def test_the_doctor_keeps_the_time_out_of_a_job_that_has_ended_its_guard(
+    launcher: Session, connect: Callable[..., Session], roles: Roles
+) -> None:
+    job = without_guard(launcher)
+    stranger = connect(roles.create("stranger"))
+
+    def ended() -> bool:
+        stranger.execute("select from background.pg_background_check()")
+        return launcher.outcome(job).state == "error"
+
+    eventually(ended)
+    assert_timed_out(launcher, job)
+
+
+@pytest.mark.parametrize("how", ["refused", "queued"])
+def test_a_launch_into_a_full_house_ends_a_job_that_has_ended_its_guard(
+    launcher: Session, observer: Session, admin: Session, how: str
+) -> None:
+    job = without_guard(launcher)
+    limit(admin, "database", 1)
+    if how == "queued":
+        observer.execute("set pg_background.when_full = 'queue'; set statement_timeout = '20s'")
+        following = observer.launch("select 7")
+        assert following.pid == 0
+        assert observer.result(following, "n int4") == [(7,)]
+    else:
+
+        def launched() -> Handle | None:
+            try:
+                return observer.launch("select 7")
+            except psycopg.errors.ConfigurationLimitExceeded:
+                return None
+
+        assert observer.result(eventually(launched) or job, "n int4") == [(7,)]
+    assert_timed_out(admin, job)
+
+
+def test_a_user_cannot_hold_back_others_with_the_end_of_overdue_jobs(
+    launcher: Session, observer: Session
+) -> None:
+    observer.execute("begin")
+    with pytest.raises(psycopg.errors.InvalidTransactionTermination):
+        observer.execute("call background._keep_time_outs()")
+    observer.execute("rollback")
+    assert launcher.wait(without_guard(launcher), 20000)
