@@ -10,7 +10,7 @@ declare
         '_keep_rows', '_plain_literal', '_execute', '_last_progress', '_rest',
         '_look', '_cancel', '_terminate', '_close_dead', '_detach', '_executor_starts', '_as_told', '_now', '_chunk', '_in_english', '_probe', '_learned', '_typed_rows', '_open_result', '_open_query',
         '_records', '_literals', '_all_read',
-        '_columns', '_kind', '_answer', '_messages', '_retire', '_connections_left'];
+        '_columns', '_without_values', '_kind', '_answer', '_messages', '_retire_after', '_connections_left'];
     routine record;
 begin
     for routine in

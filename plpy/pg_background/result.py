@@ -30,11 +30,15 @@ def opened(pid: int, cookie: int) -> tuple[str | None, int, int, str | None]:
     if row["row_count"] and not row["columns"] and row["command_tag"] == "SELECT":
         # A row without columns fits no column list.
         return None, 0, row["row_count"], db.privileged(lambda: _source(row))
+    return None, _width(row), row["row_count"], db.privileged(lambda: _source(row))
+
+
+def _width(row: dict[str, Any]) -> int:
+    """How many columns a job's rows have; of what a CALL returns no names are known."""
+    if row["columns"]:
+        return len(row["columns"][0])
     first = next(chunks(row["cookie"], row["row_count"]), None)
-    width = (
-        len(composite.parse(first[0])) if first else len(row["columns"][0]) if row["columns"] else 1
-    )
-    return None, width, row["row_count"], db.privileged(lambda: _source(row))
+    return len(composite.parse(first[0])) if first else 1
 
 
 def _source(row: dict[str, Any]) -> str:

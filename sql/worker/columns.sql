@@ -1,18 +1,23 @@
 -- Purpose: what pg_background_result_json must know of a result: the names of its columns, and how each is written as JSON.
--- Parameters: the last row; whether there was one. Returns: {names, kinds}. A kind is json (a number, or JSON itself), boolean or
--- text, with [] behind it for an array. PL/pgSQL cannot ask a record for its columns' types, but JSON shows most of them.
-create function @extschema@._columns(r record, has_rows bool) returns text[]
+-- Parameters: the last row; its literal, null where there was none. Returns: {names, kinds}. A kind is json (a number, or JSON
+-- itself), boolean or text, with [] behind it for an array. PL/pgSQL cannot ask a record for its columns' types, but JSON shows most.
+create function @extschema@._columns(r record, literal text) returns text[]
 language plpgsql volatile parallel unsafe
 as $plpgsql$
 declare
     found record;
     place pg_catalog.int4;
-    row_text pg_catalog.text := pg_catalog.row_to_json(r)::pg_catalog.text;
+    row_text pg_catalog.text;
     -- Written so that it means the same without standard_conforming_strings.
     unicode_escape pg_catalog.text := pg_catalog.concat(pg_catalog.chr(92), 'u');
     -- JSON that is a string cannot be told from text, but is quoted where a row is written.
-    some_json pg_catalog.bool := pg_catalog.strpos(r::pg_catalog.text, '""') operator(pg_catalog.>) 0;
+    some_json pg_catalog.bool := pg_catalog.strpos(literal, '""') operator(pg_catalog.>) 0;
 begin
+    if pg_catalog.octet_length(literal) operator(pg_catalog.>) 5000000 then
+        r := @extschema@._without_values(r);
+        some_json := true;
+    end if;
+    row_text := pg_catalog.row_to_json(r)::pg_catalog.text;
     if pg_catalog.strpos(row_text, unicode_escape) operator(pg_catalog.>) 0 then
         -- Some characters that json may hold cannot be read.
         row_text := pg_catalog.replace(row_text, unicode_escape, '/u');
@@ -26,12 +31,26 @@ begin
     if found.names is null then
         return '{}';
     end if;
-    if has_rows and pg_catalog.array_position(found.kinds, null) is not null then
+    if literal is not null and pg_catalog.array_position(found.kinds, null) is not null then
         foreach place in array pg_catalog.array_positions(found.kinds, null) loop
             found.kinds[place] := @extschema@._kind(r, found.names[place], place);
         end loop;
     end if;
     return array[found.names, found.kinds];
+end
+$plpgsql$;
+
+-- Purpose: a row of the same columns without its values, which are read for the names alone; the row itself where it cannot be had
+-- (a domain that takes no null, JSON whose characters cannot be read).
+create function @extschema@._without_values(r record) returns record
+language plpgsql volatile parallel unsafe
+as $plpgsql$
+begin
+    return pg_catalog.json_populate_record(r, (
+        select pg_catalog.json_object_agg(k.name, null)
+          from pg_catalog.json_object_keys(pg_catalog.row_to_json(r)) k (name)));
+exception when others then
+    return r;
 end
 $plpgsql$;
 

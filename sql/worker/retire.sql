@@ -95,6 +95,7 @@ $plpgsql$;
 
 -- Purpose: let finished jobs go, with their rows and messages, for at most so many ms, but at least one small step.
 -- What they add to the counters of pg_background_metrics is kept. An error here is nobody's: the next worker tries again.
+-- The owner's alone: in a transaction that stays open it would keep the workers from retiring anything.
 -- Returns: how many jobs are gone. Tables: job, job_rows, job_message (delete), retired (update).
 create function @extschema@._retire(budget_ms float8 default 0) returns int4
 language plpgsql volatile parallel unsafe security definer
@@ -156,5 +157,20 @@ begin
     return total;
 exception when others then
     return 0;
+end
+$plpgsql$;
+
+-- Purpose: retirement by a worker that has just ended its job, which its token proves; nothing for anybody else.
+-- Returns: how many jobs are gone.
+create function @extschema@._retire_after(in_cookie int8, in_token uuid, budget_ms float8) returns int4
+language plpgsql volatile parallel unsafe security definer
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    if not exists (select from @extschema@.job j
+                    where j.cookie = in_cookie and j.token = in_token and j.pid = pg_backend_pid() and j.state <> 'running') then
+        return 0;
+    end if;
+    return @extschema@._retire(budget_ms);
 end
 $plpgsql$;

@@ -54,7 +54,7 @@ begin
         end if;
     end loop;
     if keep then
-        columns := @extschema@._columns(r, row_count operator(pg_catalog.>) 0);
+        columns := @extschema@._columns(r, literal);
     end if;
     if not read_only and pg_catalog.cardinality(held) operator(pg_catalog.>) 0 then
         perform @extschema@._store_rows(in_cookie, token, chunks operator(pg_catalog.+) 1, held);
@@ -122,7 +122,10 @@ begin
         kind := kinds[i];
         if j.params is not null then
             counts := kind operator(pg_catalog.=) 'none'
-                and j.expected_tag operator(pg_catalog.=) any (array['INSERT', 'UPDATE', 'DELETE']);
+                and (j.expected_tag operator(pg_catalog.=) any (array['INSERT', 'UPDATE', 'DELETE'])
+                     -- Before PostgreSQL 17 a MERGE returns nothing.
+                     or j.expected_tag operator(pg_catalog.=) 'MERGE'
+                        and pg_catalog.current_setting('server_version_num')::pg_catalog.int4 operator(pg_catalog.>=) 170000);
             statement := @extschema@._with_params(statement, j.params, counts);
             if counts then
                 for changed in execute statement loop
@@ -159,7 +162,7 @@ $plpgsql$;
 
 -- Purpose: one job: its statements in one subtransaction, then its outcome, one commit for both.
 -- A procedure without pinned settings, because only such a one may commit; it pins the search path itself before anything else.
--- Returns: the job's token, which proves to _next_job that a worker asks; whether the job was sent a cancel.
+-- Returns: the job's token, which proves to _next_job and _retire_after that a worker asks; whether the job was sent a cancel.
 create procedure @extschema@._run_one(in_cookie int8, setting_names text[], setting_values text[], out token uuid, out canceled bool)
 language plpgsql
 as $plpgsql$
@@ -260,7 +263,7 @@ begin
         elapsed_ms := extract(epoch from pg_catalog.clock_timestamp() operator(pg_catalog.-) began) operator(pg_catalog.*) 1000;
         if cookie operator(pg_catalog.%) 16 operator(pg_catalog.=) 0 or elapsed_ms operator(pg_catalog.>) 50 then
             -- Old jobs go: now and then, and for a time that nobody notices beside the job's own.
-            perform @extschema@._retire(2 operator(pg_catalog.+) elapsed_ms operator(pg_catalog./) 10);
+            perform @extschema@._retire_after(cookie, token, 2 operator(pg_catalog.+) elapsed_ms operator(pg_catalog./) 10);
             commit;
         end if;
         cookie := @extschema@._next_job(cookie, token);

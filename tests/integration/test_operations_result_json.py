@@ -187,3 +187,21 @@ def test_the_owners_types_do_nothing_with_the_readers_rights(
     launcher.wait(job)
     assert texts(admin, job) == ['{"n": null, "v": 7}']
     assert set(launcher.rows("select by from evaluated")) == {(app,)}
+
+
+@pytest.mark.parametrize("awkward", ["2::small", "'\"\\u0000 \\ud800\"'::json", "null::int4[]"])
+def test_a_row_of_megabytes_has_the_columns_of_a_small_one(launcher: Session, awkward: str) -> None:
+    launcher.execute("create domain small as int4 not null check (value < 10)")
+
+    def row(size: int) -> Any:
+        found = objects(
+            launcher,
+            "select 1 as n, 1.50 as x, true as b, '{1,null}'::int4[] as a, '{t}'::bool[] as f,"
+            f""" '"a"'::jsonb as j, null::int8 as z, row(1, 'q') as r, '{{c,d}}'::text[] as t,"""
+            f" {awkward} as k, date '2026-02-01' as d, repeat('\"x', {size}) as n",
+        )
+        number, text = found[0].pop("n")
+        assert (number, text) == (1, '"x' * size)
+        return found
+
+    assert row(4_000_000) == row(2)

@@ -204,6 +204,24 @@ def test_statements_that_change_rows_tell_how_many(
     assert launcher.result(job) == [(full,)]
 
 
+@pytest.mark.parametrize("end", ["", ";", " -- the end"])
+def test_a_merge_tells_how_many_rows_where_the_server_can(launcher: Session, end: str) -> None:
+    launcher.execute(
+        "create table t (n int4 primary key, v text); insert into t values (1), (2), (3)"
+    )
+    text = (
+        "merge into t using (values (1), (2), (3), (4)) x(n) on t.n = x.n"
+        " when matched and t.n = 3 then do nothing when matched and t.n = 1 then delete"
+        " when matched then update set v = $1 when not matched then insert values (x.n, $1)"
+    )
+    job = launch(launcher, text + end, ["new"])
+    counted = 3 if launcher.connection.info.server_version >= 170000 else 0
+    outcome = launcher.finished(job)
+    assert (outcome.state, outcome.command_tag, outcome.row_count) == ("stopped", "MERGE", counted)
+    assert launcher.result(job) == [(f"MERGE {counted}",)]
+    assert launcher.rows("select n, v from t order by n") == [(2, "new"), (3, None), (4, "new")]
+
+
 def test_rows_that_a_changing_statement_returns_are_its_result(launcher: Session) -> None:
     launcher.execute("create table t (n int4, v text)")
     job = launch(launcher, "insert into t values ($1, $2), ($1, null) returning n, v", [1, "a"])

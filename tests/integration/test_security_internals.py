@@ -27,6 +27,7 @@ HARMLESS = {
     "_answer": "rows that the caller wrote himself",
     "_connections_left": "a number that pg_stat_activity tells everybody",
     "_columns": "names and types of a row that the caller wrote himself",
+    "_without_values": "a row that the caller wrote himself",
     "_kind": "a type's kind, as the catalog tells everybody",
     "_apply_settings": "set_config for the caller's session",
     "_as_told": "of a row that the caller wrote himself",
@@ -46,7 +47,7 @@ HARMLESS = {
     "_now": "nothing, to those who know not both keys of a job",
     "_perform": "SQL with the caller's own rights; storing asks for the job's token",
     "_plain_literal": "a row as text",
-    "_retire": "drops what has outlived its retention, as every worker does",
+    "_retire_after": "nothing, to those who know not the token of the worker's last job",
     "_rest": "resets the caller's session",
     "_show_all": "SHOW ALL",
     "_start_queued": "starts what waits, as every launch does",
@@ -302,6 +303,29 @@ def test_nobody_can_hold_the_lock_on_registration(
     assert victim.finished(victim.launch("select 1")).state == "stopped"
     gate.open()
     assert launcher.finished(second).state == "stopped"
+
+
+def test_nobody_can_hold_the_lock_on_retirement(
+    admin: Session, launcher: Session, connect: Connect
+) -> None:
+    old = launcher.launch("select 1")
+    launcher.wait(old)
+    attacker = connect()
+    for call in ("_retire()", "_retire(10000)"):
+        with pytest.raises(errors.InsufficientPrivilege):
+            attacker.execute(f"select background.{call}")
+    attacker.execute("begin")
+    for cookie in ("null", str(old.cookie)):
+        call = f"background._retire_after({cookie}, gen_random_uuid(), 10000)"
+        assert attacker.value(f"select {call}") == 0
+        job = attacker.launch(f"select {call}")
+        assert attacker.result(job, "gone int4") == [(0,)]
+    locks = "select count(*) from pg_locks where pid = %s and relation = 'background.retirement'::regclass"
+    assert admin.value(locks, [attacker.pid]) == 0
+    # The DBA may, and finds nobody in the way.
+    admin.execute("insert into background.pg_background_config values ('max_history', '0')")
+    assert admin.value("select background._retire(10000)") > 0
+    attacker.execute("rollback")
 
 
 def test_an_executors_seal_is_of_no_use_in_another_session(
