@@ -45,6 +45,8 @@ create table @extschema@.job (
     column_name text,
     constraint_name text,
     expired_at timestamptz,
+    begun bool,
+    former_pids int4[],
     number int8 not null generated always as identity
 );
 comment on table @extschema@.job is 'The registry: one row a job, keyed by its cookie.';
@@ -64,6 +66,10 @@ comment on column @extschema@.job.expected_tag is 'The command tag that the last
 comment on column @extschema@.job.columns is '{names, kinds} of the result''s columns, see _columns; null when the job returned no rows or none are kept.';
 
 comment on column @extschema@.job.expired_at is 'When the job was canceled because its time-out was over; it is ended a little later.';
+comment on column @extschema@.job.begun is
+    'Of a job from the queue: has the worker that has taken it up begun with it? A top-level job begins when it has an executor.';
+comment on column @extschema@.job.former_pids is
+    'Workers that were lost before they had begun with this job, which went back into the queue: handles with their pid stay valid.';
 comment on column @extschema@.job.number is 'Counts the jobs: how many came after this one decides whether it outlives max_history.';
 
 -- Rows come and go all the time: tidy up before the dead ones are many.

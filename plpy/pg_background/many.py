@@ -28,7 +28,8 @@ def drain(
         pid, cookie = _parts(handle)
         row = registry.known(pid, cookie)
         if row is not None and row["state"] not in registry.ENDED:
-            ended = wait.until_ended(pid, cookie, row["lock_key"], deadline)
+            place = 0 if registry.may_go_back(row) else pid
+            ended = wait.until_ended(place, cookie, row["lock_key"], deadline)
             row = registry.look(cookie)
         else:
             ended = row is not None
@@ -52,8 +53,8 @@ def wait_any(
     deadline = wait.Deadline(timeout_ms)
     turn = 0
     while waiting:
-        for pid, cookie, key in waiting:
-            if key is None or wait.has_ended(pid, cookie, key):
+        for pid, cookie, place, key in waiting:
+            if key is None or wait.has_ended(place, cookie, key):
                 return pid, cookie
         if deadline.passed():
             break
@@ -65,15 +66,15 @@ def wait_any(
     return None
 
 
-def _known(handles: Sequence[dict[str, Any] | None]) -> list[tuple[int, int, int | None]]:
-    """pid, cookie and lock key of the handles that name a job. Raises when none of them does."""
+def _known(handles: Sequence[dict[str, Any] | None]) -> list[tuple[int, int, int, int | None]]:
+    """The handles that name a job, and how to wait for each. Raises when none of them does."""
     found, refusals = [], []
     for handle in handles:
         if handle is None:
             continue
         pid, cookie = _parts(handle)
         try:
-            found.append((pid, cookie, registry.lock_key(pid, cookie)))
+            found.append((pid, cookie, *registry.lock_key(pid, cookie)))
         except Refusal as refusal:
             refusals.append(refusal)
     if refusals and not found:
@@ -83,8 +84,8 @@ def _known(handles: Sequence[dict[str, Any] | None]) -> list[tuple[int, int, int
 
 def _wait_a_little(job: tuple[Any, ...], milliseconds: int) -> None:
     """Wait for one of the jobs: its end is noticed at once, that of the others after this."""
-    pid, _, key = job
-    if pid == 0:
+    _, _, place, key = job
+    if place == 0:
         db.privileged(queue.start_waiting)
         db.sleep(milliseconds)
     else:
@@ -98,7 +99,7 @@ def _slice(turn: int) -> int:
 def _look_around(waiting: Sequence[tuple[Any, ...]]) -> None:
     """A deadlock only when none of the jobs can end: each of them waits for this session."""
     found = None
-    for _, cookie, _ in waiting:
+    for _, cookie, *_ in waiting:
         try:
             wait.look_around(cookie)
         except Refusal as refusal:

@@ -42,10 +42,20 @@ def find(pid: int | None, cookie: int | None, *, signal: bool = False) -> dict[s
         if pid is not None and _is_a_worker(pid, cookie):
             raise cookie_mismatch(pid)
         raise unknown_handle(pid, cookie)
-    if pid not in (row["pid"], 0):
+    if not _is_named(row, pid):
         raise cookie_mismatch(pid)
     check_rights(row, signal=signal)
     return row
+
+
+def _is_named(row: dict[str, Any], pid: int | None) -> bool:
+    """Is this the job's pid, or one it had before it went back into the queue? 0 always is."""
+    return pid in (row["pid"], 0) or pid in (row["former_pids"] or ())
+
+
+def may_go_back(row: dict[str, Any]) -> bool:
+    """Is the job in the queue, or may it be there again, because its worker has not begun with it?"""
+    return row["state"] == "queued" or row["begun"] is False
 
 
 def _is_a_worker(pid: int, cookie: int | None) -> bool:
@@ -64,7 +74,7 @@ def _is_a_worker(pid: int, cookie: int | None) -> bool:
 def known(pid: int | None, cookie: int | None) -> dict[str, Any] | None:
     """The row of the job that a handle names; None where nothing is known or may be known. Never raises."""
     row = look(cookie) if pid is not None and cookie is not None else None
-    if row is None or pid not in (row["pid"], 0) or not may_see(row):
+    if row is None or not _is_named(row, pid) or not may_see(row):
         return None
     return row
 
@@ -96,16 +106,19 @@ def tell(function: str, word: str, cookie: int, *, wait: bool = True) -> None:
     )
 
 
-def lock_key(pid: int | None, cookie: int | None) -> int | None:
-    """The key of a job's lock, without a look into the registry where this session launched it.
+def lock_key(pid: int | None, cookie: int | None) -> tuple[int, int | None]:
+    """How to wait for a job: pid, or 0 where it may be in the queue, and the key of its lock.
 
-    None: the registry says that the job has ended. Raises as `find`.
+    Without a look into the registry where this session launched it. No key: the registry says that the
+    job has ended. Raises as `find`.
     """
     job = session.jobs().get(cookie) if cookie is not None else None
     if job is not None and job.pid == pid != 0 and job.role == db.caller_role():
-        return job.lock_key
+        return job.pid, job.lock_key
     row = find(pid, cookie)
-    return None if row["state"] in ENDED else row["lock_key"]
+    if row["state"] in ENDED:
+        return row["pid"], None
+    return 0 if may_go_back(row) or not pid else pid, row["lock_key"]
 
 
 def messages(cookie: int) -> list[dict[str, Any]]:

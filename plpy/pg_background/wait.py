@@ -42,15 +42,19 @@ def wait(pid: int, cookie: int, timeout_ms: int | None = 0) -> bool:
     Raises 42704, 55000, 42501 for the handle, 40P01 when the job waits for this session, 55P03 when
     the caller's lock_timeout passes.
     """
-    key = registry.lock_key(pid, cookie)
-    return key is None or until_ended(pid, cookie, key, Deadline(timeout_ms))
+    place, key = registry.lock_key(pid, cookie)
+    return key is None or until_ended(place, cookie, key, Deadline(timeout_ms))
 
 
 def until_ended(pid: int, cookie: int, key: int, deadline: Deadline) -> bool:
-    """Wait for a job's end until the deadline; a handle with pid 0 may name a queued job."""
-    if pid == 0 and not _until_started(cookie, deadline):
-        return False
-    return _until_free(key, cookie, deadline)
+    """Wait for a job's end until the deadline; one with pid 0 may be in the queue, also once more."""
+    if pid:
+        return _until_free(key, cookie, deadline)
+    while _until_started(cookie, deadline) and _until_free(key, cookie, deadline):
+        row = registry.look(cookie)
+        if row is None or row["state"] != "queued":
+            return True
+    return False
 
 
 def has_ended(pid: int, cookie: int, key: int) -> bool:
@@ -141,11 +145,11 @@ def await_end(pid: int | None, cookie: int | None, timeout_ms: int | None = 0) -
     """
     if pid is None or cookie is None:
         raise unknown_handle(pid, cookie)
-    key = registry.lock_key(pid, cookie)
+    place, key = registry.lock_key(pid, cookie)
     deadline = Deadline(timeout_ms)
     while key is not None:
         db.commit()
-        if pid == 0 and not has_ended(pid, cookie, key):
+        if place == 0 and not has_ended(place, cookie, key):
             db.privileged(queue.start_waiting)
             db.sleep(deadline.slice_ms(AWAIT_SLICE_MS))
         elif db.await_lock(key, deadline.slice_ms(AWAIT_SLICE_MS)):

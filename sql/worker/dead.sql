@@ -32,6 +32,17 @@ begin
 end
 $plpgsql$;
 
+-- Purpose: does a job whose worker is gone go back into the queue? When it came from there, had not begun, and nobody has canceled it.
+-- One that has lost so many workers would go on to lose them.
+create function @extschema@._goes_back(j @extschema@.job) returns bool
+language plpgsql stable parallel restricted
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    return j.begun is false and j.executor_pid is null and not j.cancel_requested and coalesce(cardinality(j.former_pids), 0) < 10;
+end
+$plpgsql$;
+
 -- Purpose: what is to be said of a job whose worker is gone without a record.
 -- An inline job's effects and its record are one transaction, so no record means no effects.
 create function @extschema@._verdict(j @extschema@.job) returns @extschema@.job
@@ -42,6 +53,14 @@ begin
     j.row_count := 0;
     j.command_tag := '';
     j.columns := null;
+    if @extschema@._goes_back(j) then
+        j.state := 'queued';
+        j.former_pids := j.former_pids || j.pid;
+        j.pid := 0;
+        j.started_at := null;
+        j.begun := null;
+        return j;
+    end if;
     j.token := null;
     if j.timed_out then
         j.state := 'error';
@@ -77,6 +96,12 @@ declare
 begin
     select * into j from @extschema@.job where cookie = in_cookie;
     j := @extschema@._verdict(j);
+    if j.state = 'queued' then
+        update @extschema@.job
+           set state = j.state, pid = j.pid, started_at = j.started_at, begun = j.begun, former_pids = j.former_pids
+         where cookie = in_cookie;
+        return;
+    end if;
     update @extschema@.job
        set state = j.state, finished_at = clock_timestamp(), row_count = 0, command_tag = '',
            sqlstate = j.sqlstate, message = j.message, detail = j.detail
@@ -130,7 +155,7 @@ begin
     if j.state = 'running' and (@extschema@._is_dead(j.lock_key, j.pid) or @extschema@._never_began(j)) then
         select * into j from @extschema@.job where cookie = in_cookie;
         if j.state = 'running' then
-            return @extschema@._verdict(j);
+            j := @extschema@._verdict(j);
         end if;
     end if;
     -- Only the worker itself needs its token.

@@ -3,7 +3,7 @@
 -- Purpose: the job that is to start next, or null: of the role with the fewest running jobs, the one launched first, that its
 -- limits leave room for. The caller holds the lock on registration, or asks again under it.
 -- Parameters: the logins that no worker can be opened for now; hopeful, where the caller asks again and buries the dead then and
--- ends the overdue: a job that has no room only because of them is worth a try.
+-- ends the overdue: a job that has no room only because of them is worth a try, and so is one that lost its worker before it began.
 create function @extschema@._next_in_queue(crowded oid[] default '{}', hopeful bool default false) returns int8
 language plpgsql volatile parallel unsafe
 set search_path = pg_catalog, pg_temp
@@ -17,7 +17,10 @@ begin
         select first.*, (select count(*) from @extschema@.job r where r.state = 'running' and r.role = first.role) as running
           from (select distinct on (j.role, j.launcher_pid) j.cookie, j.role, j.launcher_pid, j.session_limit, j.launched_at
                   from @extschema@.job j
-                 where j.state = 'queued' and j.pid = 0 and j.login <> all (crowded)
+                 where j.state in ('queued', 'running') and j.login <> all (crowded)
+                   and (j.state = 'queued' and j.pid = 0
+                        or hopeful and j.state = 'running' and j.begun is false
+                           and @extschema@._goes_back(j) and @extschema@._is_dead(j.lock_key, j.pid))
                  order by j.role, j.launcher_pid, j.launched_at, j.cookie) first
          order by running, first.launched_at
     loop
@@ -47,8 +50,10 @@ as $plpgsql$
 declare
     key int8;
 begin
+    -- Should this be lost in a crash, the job is in the queue, as it was.
+    perform set_config('synchronous_commit', 'off', true);
     update @extschema@.job
-       set state = 'running', pid = pg_backend_pid(), started_at = clock_timestamp()
+       set state = 'running', pid = pg_backend_pid(), started_at = clock_timestamp(), begun = false
      where cookie = in_cookie
     returning lock_key into key;
     perform nextval('@extschema@.room');
@@ -72,6 +77,10 @@ begin
         return false;
     end if;
     lock table @extschema@.registration in exclusive mode;
+    select * into j from @extschema@.job where cookie = in_cookie and state = 'running' and begun is false for update;
+    if found and @extschema@._is_dead(j.lock_key, j.pid) then
+        perform @extschema@._bury(in_cookie);
+    end if;
     select * into j from @extschema@.job where cookie = in_cookie and state = 'queued' for update;
     if not found then
         return false;
@@ -123,15 +132,23 @@ begin
 end
 $plpgsql$;
 
--- Purpose: the settings and the role that a job taken from the queue runs with. Raises 42501 for anybody but its worker.
+-- Purpose: begin with a job that was taken from the queue: from the commit of this on it does not go back there.
+-- Returns: the settings and the role it runs with. Raises 42501 for anybody but its worker. Tables: job (update).
 create function @extschema@._queued_settings(in_cookie int8, out setting_names text[], out setting_values text[], out role_name text)
 language plpgsql volatile parallel unsafe security definer
 set search_path = pg_catalog, pg_temp
 as $plpgsql$
 begin
-    select j.setting_names, j.setting_values, case when j.role = j.login then 'none' else r.rolname end into setting_names, setting_values, role_name
-      from @extschema@.job j join pg_roles r on r.oid = j.role
-     where j.cookie = in_cookie and j.pid = pg_backend_pid() and j.state = 'running';
+    if current_setting('synchronous_commit') = 'off' then
+        -- What the job does outside of this database would not be forgotten with it.
+        perform set_config('synchronous_commit', 'local', true);
+    end if;
+    update @extschema@.job j
+       set begun = true
+      from pg_roles r
+     where j.cookie = in_cookie and j.pid = pg_backend_pid() and j.state = 'running' and r.oid = j.role
+    returning j.setting_names, j.setting_values, case when j.role = j.login then 'none' else r.rolname end
+      into setting_names, setting_values, role_name;
     if not found then
         raise exception using errcode = '42501', message = 'this session is not the worker of that job';
     end if;

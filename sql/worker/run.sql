@@ -252,6 +252,7 @@ begin
             select q.setting_names, q.setting_values, q.role_name into names, settings, job_role
               from @extschema@._queued_settings(cookie) q;
             perform pg_catalog.set_config('role', job_role, false);
+            commit;
         end if;
         call @extschema@._run_one(cookie, names, settings, token, canceled);
         -- First tidy up: it frees all advisory locks, and the next job has one.
