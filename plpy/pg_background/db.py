@@ -466,7 +466,8 @@ def next_queued(crowded: Sequence[int]) -> dict[str, Any] | None:
         " j.login::pg_catalog.int8 as login, l.rolname::pg_catalog.text as login_name,"
         f" r.rolname::pg_catalog.text as role_name from {SCHEMA}.job j"
         " left join pg_catalog.pg_roles l on l.oid = j.login left join pg_catalog.pg_roles r on r.oid = j.role"
-        f" where j.cookie = {SCHEMA}._next_in_queue($1::pg_catalog.oid[], true)",
+        # A subquery is asked once, a volatile function for every row.
+        f" where j.cookie = (select {SCHEMA}._next_in_queue($1::pg_catalog.oid[], true))",
         ("int8[]",),
         (list(crowded),),
     ):

@@ -6,6 +6,7 @@ import psycopg
 import pytest
 
 from tests.fix_wait import Gate, eventually
+from tests.integration.queues import use_queue
 from tests.integration.verbs import Handle, Session
 
 # A worker looks for outlived jobs after one job in so many, chosen at random, and lets at least twice as many go.
@@ -219,3 +220,28 @@ def test_the_workers_of_a_busy_server_retire_side_by_side(
         "select from background.job_rows r"
         " where not exists (select from background.job j where j.cookie = r.cookie)"
     )
+
+
+def test_a_long_history_costs_the_queue_and_the_doctor_nothing(
+    launcher: Session, admin: Session, gate: Gate
+) -> None:
+    launcher.wait(launcher.launch("select 1"))
+    choose(admin, "max_history", "1000000")
+    columns = admin.value(
+        "select string_agg(attname, ', ') from pg_attribute where attrelid = 'background.job'::regclass"
+        " and attnum > 0 and not attisdropped and attname not in ('cookie', 'number')"
+    )
+    admin.execute(
+        f"insert into background.job (cookie, {columns})"
+        f" select i, {columns} from background.job, generate_series(1, 100000) i"
+    )
+    admin.execute("analyze background.job")
+    use_queue(launcher, 1)
+    jobs = [launcher.launch(statement) for statement in (gate.sql, "select 1")]
+    assert jobs[1].pid == 0
+    for session in (admin, launcher):
+        session.execute("set statement_timeout = '2s'")
+    admin.rows("select from background.pg_background_check()")
+    assert not launcher.wait(jobs[1], 300)
+    gate.open()
+    assert launcher.finished(jobs[1]).state == "stopped"
