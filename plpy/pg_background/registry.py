@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pg_background import db, link, session
-from pg_background.errors import cookie_mismatch, not_your_job, unknown_handle
+from pg_background.errors import Refusal, cookie_mismatch, not_your_job, unknown_handle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,16 +18,47 @@ def look(cookie: int) -> dict[str, Any] | None:
     A transaction with an old snapshot (REPEATABLE READ) reads it over a link.
     """
     row: dict[str, Any] | None = db.privileged(lambda: _read(cookie, db.snapshot_is_old()))
+    if row is not None and row["finished_at"] is None and row["state"] in ENDED:
+        # Its worker is gone, and nobody has written that down yet.
+        told: dict[str, Any] = db.privileged(lambda: _with_books_closed(row))
+        return told
     return row
+
+
+def _with_books_closed(row: dict[str, Any]) -> dict[str, Any]:
+    """The same with the time of its end, which is written down over a link; without it where that cannot be done.
+
+    The link is closed at once: whoever only looks has no use for a worker.
+    """
+    cookie = row["cookie"]
+    try:
+        spare = link.open_link(db.session_user())
+        try:
+            seal = link.seal("terminate", cookie)
+            db.ask(spare.name, db.call_text("_close_dead", cookie, seal) + "::pg_catalog.text")
+            answer = db.ask(spare.name, db.look_text(cookie, link.seal("look", cookie)))
+        finally:
+            link.close(spare)
+    except Refusal:
+        return row
+    except db.ServerError as error:
+        if db.sqlstate_of(error) == "57014":
+            raise
+        return row
+    return _row(answer) or row
 
 
 def _read(cookie: int, over_link: bool) -> dict[str, Any] | None:
     sealed = link.seal("look", cookie)
     if not over_link:
         return db.look(cookie, sealed)
+    return _row(link.command(db.session_user(), True, db.look_text(cookie, sealed)))
+
+
+def _row(answer: list[str | None]) -> dict[str, Any] | None:
+    """The registry's row that came over a link as JSON."""
     import json
 
-    answer = link.command(db.session_user(), True, db.look_text(cookie, sealed))
     row: dict[str, Any] = json.loads(answer[0] or "null") or {}
     return row if row.get("cookie") is not None else None
 

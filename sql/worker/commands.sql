@@ -95,17 +95,18 @@ begin
 end
 $plpgsql$;
 
--- Purpose: write the outcome of a job that was stopped and has left none. Returns: whether there was one to write.
+-- Purpose: write the outcome of a job whose worker is gone without one. Whoever has its row at hand at this moment is not waited for.
+-- Returns: whether there was one to write. Tables: job (update).
 create function @extschema@._close_dead(in_cookie int8, in_seal text) returns bool
 language plpgsql volatile parallel unsafe security definer
 set search_path = pg_catalog, pg_temp
 as $plpgsql$
 declare
-    j record;
+    j @extschema@.job;
 begin
     perform @extschema@._check_seal('terminate|' || in_cookie, in_seal);
-    select * into j from @extschema@.job where cookie = in_cookie and state = 'running' for update;
-    if not found or not @extschema@._is_dead(j.lock_key, j.pid) then
+    select * into j from @extschema@.job where cookie = in_cookie and state = 'running' for update skip locked;
+    if not found or not (@extschema@._is_dead(j.lock_key, j.pid) or @extschema@._never_began(j)) then
         return false;
     end if;
     perform @extschema@._bury(in_cookie);

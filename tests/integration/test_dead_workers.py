@@ -218,3 +218,67 @@ def test_a_launcher_that_is_terminated_with_jobs_under_way_leaves_them_to_end(
     gate.open()
     assert [observer.finished(job).state for job in jobs] == ["stopped"] * 3
     assert observer.value("select count(*) from t") == 3
+
+
+def finished_at(session: Session, job: Handle) -> list[object]:
+    """When the job ended: what the verb says, and what the view says then."""
+    return [session.call("result_info", *job)[0][5], session.job(job)["finished_at"]]
+
+
+@pytest.mark.parametrize("begin", ["", "begin read only", "begin isolation level repeatable read"])
+def test_the_first_who_asks_for_a_dead_job_fixes_when_it_ended(
+    launcher: Session, observer: Session, gate: Gate, kill: Callable[[int], None], begin: str
+) -> None:
+    job = launcher.launch(gate.sql)
+    gate.arrived()
+    kill(job.pid)
+    observer.execute(begin)
+    before = observer.value("select clock_timestamp()")
+    assert observer.outcome(job).sqlstate == "57P01"
+    ended = observer.call("result_info", *job)[0][5]
+    assert before <= ended <= observer.value("select clock_timestamp()")
+    observer.execute("rollback")
+    assert finished_at(observer, job) == [ended, ended]
+    assert launcher.finished(job).sqlstate == "57P01"
+    assert finished_at(launcher, job) == [ended, ended]
+    assert_lost(launcher, job)
+
+
+def test_a_dead_job_is_told_as_one_where_nothing_can_be_written_down(
+    launcher: Session, admin: Session, app: str, gate: Gate, kill: Callable[[int], None]
+) -> None:
+    job = launcher.launch(gate.sql)
+    gate.arrived()
+    kill(job.pid)
+    admin.execute(f"alter role {app} connection limit 0")
+    assert_lost(launcher, job)
+    assert finished_at(launcher, job) == [None, None]
+    admin.execute(f"alter role {app} connection limit -1")
+    ended = finished_at(launcher, job)
+    assert ended[0] is not None
+    assert finished_at(launcher, job) == ended
+
+
+def test_a_dead_job_whose_row_somebody_holds_is_told_without_waiting_for_him(
+    launcher: Session, admin: Session, gate: Gate
+) -> None:
+    job = launcher.launch(gate.sql)
+    gate.arrived()
+    admin.execute("begin")
+    admin.execute("select from background.job where cookie = %s for update", [job.cookie])
+    launcher.execute("select pg_terminate_backend(%s, 20000)", [job.pid])
+    launcher.execute("set statement_timeout = '5s'")
+    assert_lost(launcher, job)
+    assert finished_at(launcher, job) == [None, None]
+    admin.execute("rollback")
+    assert None not in finished_at(launcher, job)
+
+
+def test_a_job_that_was_canceled_before_it_began_has_an_end(
+    launcher: Session, observer: Session
+) -> None:
+    for _ in range(5):
+        job = launcher.launch("select pg_sleep(60)")
+        launcher.cancel(job)
+        assert observer.finished(job).state == "canceled"
+        assert observer.call("result_info", *job)[0][5] is not None
