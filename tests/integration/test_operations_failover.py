@@ -41,8 +41,9 @@ class Pair:
         primary = self.connect(self.primary, "postgres")
         standby = self.connect(self.standby, "postgres")
         # What was committed asynchronously is on its way before this comes back.
-        primary.execute("create table if not exists public.marker ()")
-        position = primary.value("select pg_current_wal_insert_lsn()")
+        primary.execute("drop table if exists public.marker; create table public.marker ()")
+        # Not the place of the next record: at the beginning of a page that is behind the page's header.
+        position = primary.value("select pg_current_wal_flush_lsn()")
         eventually(lambda: standby.value("select pg_last_wal_replay_lsn() >= %s", [position]))
 
     def fail_over(self) -> None:
