@@ -5,7 +5,7 @@ declare
     -- Called by users' sessions and by their workers, beside the public verbs. Everything else is for the owner.
     internals constant text[] := array[
         '_load', '_module', '_door', '_show_all', '_await_lock', '_waits_for_me', '_is_dead',
-        '_register', '_claim', '_store_rows', '_record', '_run', '_run_one', '_with_params', '_becomes_top_level', '_take_queued', '_next_job', '_queued_settings', '_in_the_way',
+        '_register', '_claim', '_store_rows', '_record', '_note_success', '_settle', '_commit', '_leave_snapshot', '_run', '_run_one', '_with_params', '_becomes_top_level', '_take_queued', '_next_job', '_queued_settings', '_in_the_way',
         '_start_queued', '_refuse_queued', '_guard', '_is_overdue', '_keep_time_outs', '_run_top_level', '_apply_settings', '_perform',
         '_keep_rows', '_plain_literal', '_execute', '_last_progress', '_rest',
         '_look', '_cancel', '_terminate', '_close_dead', '_detach', '_executor_starts', '_as_told', '_now', '_chunk', '_in_english', '_probe', '_learned', '_typed_rows', '_open_result', '_open_query',

@@ -103,6 +103,15 @@ create table @extschema@.job_message (
 );
 comment on table @extschema@.job_message is 'Messages (NOTICE, WARNING, INFO ...) of top-level jobs, in order.';
 
+create table @extschema@.job_commit (
+    cookie int8 primary key,
+    row_count int8 not null,
+    columns text[],
+    progress text
+);
+comment on table @extschema@.job_commit is
+    'Successes that are not in table job yet: a transaction with an old snapshot cannot change its job''s row when somebody else has, so it leaves this, and the row is written in the next transaction.';
+
 create table @extschema@.retired (
     role oid not null,
     state text not null,

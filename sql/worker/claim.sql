@@ -32,8 +32,10 @@ begin
         exception
             when query_canceled then
                 marked := true;
-            when sqlstate 'PGBGL' or serialization_failure then
+            when sqlstate 'PGBGL' then
                 null;
+            when serialization_failure then
+                return null;
         end;
     end if;
     if marked then

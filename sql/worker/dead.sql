@@ -44,12 +44,27 @@ end
 $plpgsql$;
 
 -- Purpose: what is to be said of a job whose worker is gone without a record.
--- An inline job's effects and its record are one transaction, so no record means no effects.
+-- An inline job's effects and its record are one transaction, so no record means no effects. Tables: job_commit (read).
 create function @extschema@._verdict(j @extschema@.job) returns @extschema@.job
 language plpgsql stable parallel restricted
 set search_path = pg_catalog, pg_temp
 as $plpgsql$
+declare
+    success @extschema@.job_commit;
 begin
+    select * into success from @extschema@.job_commit c where c.cookie = j.cookie;
+    if found then
+        j.state := 'stopped';
+        j.row_count := success.row_count;
+        j.command_tag := j.expected_tag;
+        j.columns := case when not j.detached then success.columns end;
+        if starts_with(success.progress, 'pg_background: ') then
+            j.progress_pct := @extschema@._progress_pct(success.progress);
+            j.progress_msg := @extschema@._progress_msg(success.progress);
+        end if;
+        j.token := null;
+        return j;
+    end if;
     j.row_count := 0;
     j.command_tag := '';
     j.columns := null;
@@ -86,7 +101,7 @@ end
 $plpgsql$;
 
 -- Purpose: write the verdict into the registry. The caller holds the row's lock and knows that the worker is gone.
--- Tables: job (update), job_rows (delete).
+-- Tables: job (update), job_rows (delete), job_commit (delete).
 create function @extschema@._bury(in_cookie int8) returns void
 language plpgsql volatile parallel unsafe
 set search_path = pg_catalog, pg_temp
@@ -103,9 +118,14 @@ begin
         return;
     end if;
     update @extschema@.job
-       set state = j.state, finished_at = clock_timestamp(), row_count = 0, command_tag = '',
+       set state = j.state, finished_at = clock_timestamp(), row_count = j.row_count, command_tag = j.command_tag,
+           columns = j.columns, progress_pct = j.progress_pct, progress_msg = j.progress_msg,
            sqlstate = j.sqlstate, message = j.message, detail = j.detail
      where cookie = in_cookie;
+    delete from @extschema@.job_commit where cookie = in_cookie;
+    if found and j.detached then
+        delete from @extschema@.job_rows where cookie = in_cookie;
+    end if;
 end
 $plpgsql$;
 

@@ -58,3 +58,53 @@ begin
     return j.cancel_requested;
 end
 $plpgsql$;
+
+-- Purpose: leave the success of a job whose transaction has an old snapshot, in that transaction: detach and cancel change the job's
+-- row at any time, and such a transaction may not change it after them. Raises 42501. Tables: job_commit (insert).
+create function @extschema@._note_success(in_cookie int8, in_token uuid, in_rows int8, in_columns text[], in_progress text) returns void
+language plpgsql volatile parallel unsafe security definer
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    if not exists (
+        select from @extschema@.job j
+         where j.cookie = in_cookie and j.token = in_token and j.pid = pg_backend_pid() and j.state = 'running') then
+        raise exception using errcode = '42501', message = 'only the worker records a job''s outcome';
+    end if;
+    insert into @extschema@.job_commit (cookie, row_count, columns, progress) values (in_cookie, in_rows, in_columns, in_progress);
+end
+$plpgsql$;
+
+-- Purpose: write a success that _note_success has left, and that is committed, into the registry.
+-- Returns: whether the job was sent a cancel, which came too late. Raises 42501. Tables: job (update), job_commit (delete).
+create function @extschema@._settle(in_cookie int8, in_token uuid) returns bool
+language plpgsql volatile parallel unsafe security definer
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+declare
+    j record;
+begin
+    select t.cancel_requested into j
+      from @extschema@.job t join @extschema@.job_commit c using (cookie)
+     where t.cookie = in_cookie and t.token = in_token and t.pid = pg_backend_pid() and t.state = 'running'
+       for update of t;
+    if not found then
+        raise exception using errcode = '42501', message = 'only the worker records a job''s outcome';
+    end if;
+    perform @extschema@._bury(in_cookie);
+    return j.cancel_requested;
+end
+$plpgsql$;
+
+-- Purpose: commit, and tell the error where that fails: PL/pgSQL has no handler around a commit. For serializable transactions,
+-- which fail there when they have to.
+create procedure @extschema@._commit(inout state text, inout message text, inout detail text, inout hint text)
+language plpython3u
+as $python$
+try:
+    plpy.commit()
+except plpy.SPIError as error:
+    said = getattr(error, "spidata", None) or (None, None, None)
+    return error.sqlstate, str(error), said[1], said[2]
+return None, None, None, None
+$python$;

@@ -160,6 +160,48 @@ begin
 end
 $plpgsql$;
 
+-- Purpose: end the transaction of a job that has an old snapshot (REPEATABLE READ, SERIALIZABLE). Such a transaction cannot change the
+-- job's row after somebody else has (detach, cancel), and a serializable one may fail at its commit: so it takes a note of its
+-- success with it, and the outcome is written in a transaction of its own, which has begun when this returns. The session holds the
+-- job's lock until then. After an error there is nothing to commit.
+-- Parameters: the job; the search path at its end; what _note_success takes; rows not stored yet; the error's fields, if there is one.
+create procedure @extschema@._leave_snapshot(
+    j @extschema@.job, path_at_end text, row_count int8, columns text[], held text[], progress text,
+    inout state text, inout message text, inout detail text, inout hint text, inout context text)
+language plpgsql
+as $plpgsql$
+begin
+    perform pg_catalog.pg_advisory_lock(j.lock_key);
+    if state is null then
+        begin
+            if pg_catalog.cardinality(held) operator(pg_catalog.>) 0 then
+                perform @extschema@._store_rows(j.cookie, j.token, 1, held);
+            end if;
+            perform @extschema@._note_success(j.cookie, j.token, row_count, columns, progress);
+        exception when others or query_canceled then
+            get stacked diagnostics
+                state = returned_sqlstate, message = message_text, detail = pg_exception_detail, hint = pg_exception_hint,
+                context = pg_exception_context;
+        end;
+    end if;
+    if state is not null then
+        rollback;
+    else
+        -- A cursor WITH HOLD runs at the commit, under the path it was declared with.
+        perform pg_catalog.set_config('search_path', path_at_end, true);
+        if pg_catalog.current_setting('transaction_isolation') operator(pg_catalog.=) 'serializable' then
+            call @extschema@._commit(state, message, detail, hint);
+        else
+            commit;
+        end if;
+    end if;
+    perform pg_catalog.set_config('default_transaction_isolation', 'read committed', false);
+    perform pg_catalog.set_config('default_transaction_read_only', 'off', false);
+    commit;
+    perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+end
+$plpgsql$;
+
 -- Purpose: one job: its statements in one subtransaction, then its outcome, one commit for both.
 -- A procedure without pinned settings, because only such a one may commit; it pins the search path itself before anything else.
 -- Returns: the job's token, which proves to _next_job and _retire_after that a worker asks; whether the job was sent a cancel.
@@ -172,6 +214,7 @@ declare
     columns_out pg_catalog.text[];
     role_before pg_catalog.text;
     path_at_end pg_catalog.text;
+    old_snapshot pg_catalog.bool;
     progress pg_catalog.text;
     state pg_catalog.text;
     message pg_catalog.text;
@@ -191,7 +234,12 @@ begin
         perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', false);
         commit;
     end if;
-    select * into claimed from @extschema@._claim(in_cookie);
+    loop
+        select * into claimed from @extschema@._claim(in_cookie);
+        exit when claimed.cookie is not null;
+        -- Somebody has changed the row at this very moment, in a way that this transaction's snapshot cannot show: begin another.
+        commit;
+    end loop;
     token := claimed.token;
     role_before := current_setting('role');
     begin
@@ -213,6 +261,12 @@ begin
     reset session authorization;
     perform pg_catalog.set_config('role', role_before, false);
     perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    old_snapshot := current_setting('transaction_isolation') in ('repeatable read', 'serializable');
+    if old_snapshot then
+        call @extschema@._leave_snapshot(claimed, path_at_end, done.row_count, columns_out, done.held, progress,
+                                   state, message, detail, hint, context);
+        done.held := '{}';
+    end if;
     if state is not distinct from '25001' and @extschema@._becomes_top_level(in_cookie, claimed.token) then
         -- A statement that is refused in a transaction block has done nothing yet. The job's lock must outlive this transaction.
         perform pg_advisory_lock(claimed.lock_key);
@@ -220,11 +274,20 @@ begin
         call @extschema@._run_top_level(in_cookie, setting_names, setting_values);
         return;
     end if;
-    if cardinality(done.held) > 0 then
-        perform @extschema@._store_rows(in_cookie, claimed.token, 1, done.held);
+    if old_snapshot and state is null then
+        begin
+            canceled := @extschema@._settle(in_cookie, claimed.token);
+        exception when query_canceled then
+            -- Too late: it is committed.
+            canceled := @extschema@._settle(in_cookie, claimed.token);
+        end;
+    else
+        if cardinality(done.held) > 0 then
+            perform @extschema@._store_rows(in_cookie, claimed.token, 1, done.held);
+        end if;
+        canceled := @extschema@._record(in_cookie, claimed.token, done.row_count, columns_out, progress, state, message, detail, hint,
+                                    context, schema_name, table_name, column_name, constraint_name);
     end if;
-    canceled := @extschema@._record(in_cookie, claimed.token, done.row_count, columns_out, progress, state, message, detail, hint, context,
-                                schema_name, table_name, column_name, constraint_name);
     -- A cursor WITH HOLD runs at the commit, under the path it was declared with.
     perform pg_catalog.set_config('search_path', path_at_end, true);
     commit;

@@ -68,6 +68,8 @@ UNPINNED = {
     "_run_top_level": "commits",
     "_rest": "commits",
     "_run_one": "commits",
+    "_leave_snapshot": "commits",
+    "_commit": "commits",
     "_guard": "commits",
     "_start_queued": "commits",
     # The job's own SQL, or its rows, are seen under the search_path of the job.

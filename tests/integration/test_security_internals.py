@@ -26,6 +26,8 @@ HARMLESS = {
     "_typed_rows": "text of a query",
     "_answer": "rows that the caller wrote himself",
     "_connections_left": "a number that pg_stat_activity tells everybody",
+    "_commit": "commits the caller's own transaction, where that is possible",
+    "_leave_snapshot": "ends the caller's own transaction; noting a success asks for the job's token",
     "_columns": "names and types of a row that the caller wrote himself",
     "_without_values": "a row that the caller wrote himself",
     "_kind": "a type's kind, as the catalog tells everybody",
