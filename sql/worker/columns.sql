@@ -44,11 +44,10 @@ $plpgsql$;
 -- (a domain that takes no null, JSON whose characters cannot be read).
 create function @extschema@._without_values(r record) returns record
 language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
 as $plpgsql$
 begin
-    return pg_catalog.json_populate_record(r, (
-        select pg_catalog.json_object_agg(k.name, null)
-          from pg_catalog.json_object_keys(pg_catalog.row_to_json(r)) k (name)));
+    return json_populate_record(r, (select json_object_agg(k.name, null) from json_object_keys(row_to_json(r)) k (name)));
 exception when others then
     return r;
 end
