@@ -41,10 +41,11 @@ end
 $plpgsql$;
 
 -- Purpose: should the guard have acted by now? A second late with the cancel, or with the end of the worker after it: then there is none.
+-- On a standby nobody can tell.
 create function @extschema@._is_overdue(timeout_ms int4, started_at timestamptz, expired_at timestamptz) returns bool
 language sql volatile parallel safe
 as $sql$
-    select timeout_ms operator(pg_catalog.>) 0 and pg_catalog.clock_timestamp() operator(pg_catalog.>) case
+    select timeout_ms operator(pg_catalog.>) 0 and not pg_catalog.pg_is_in_recovery() and pg_catalog.clock_timestamp() operator(pg_catalog.>) case
         when expired_at is null then started_at operator(pg_catalog.+) interval '1 second'
              operator(pg_catalog.+) (timeout_ms operator(pg_catalog.*) interval '1 millisecond')
         else expired_at operator(pg_catalog.+) interval '2 seconds' end

@@ -1,6 +1,6 @@
 -- The queue: jobs that found no room wait in the registry. Whoever comes by starts the next one; a worker that ends comes by.
 
--- Purpose: the job that is to start next, or null: of the role with the fewest running jobs, the one launched first, that its
+-- Purpose: the job that is to start next, or null, on a standby always: of the role with the fewest running jobs, the one launched first, that its
 -- limits leave room for. The caller holds the lock on registration, or asks again under it.
 -- Parameters: the logins that no worker can be opened for now; hopeful, where the caller asks again and buries the dead then and
 -- ends the overdue: a job that has no room only because of them is worth a try, and so is one that lost its worker before it began.
@@ -13,6 +13,9 @@ declare
     reached record;
     first_cookie int8;
 begin
+    if pg_is_in_recovery() then
+        return null;
+    end if;
     for candidate in
         select first.*, (select count(*) from @extschema@.job r where r.state = 'running' and r.role = first.role) as running
           from (select distinct on (j.role, j.launcher_pid) j.cookie, j.role, j.launcher_pid, j.session_limit, j.launched_at

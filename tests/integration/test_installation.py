@@ -72,6 +72,9 @@ UNPINNED = {
     "_commit": "commits",
     "_guard": "commits",
     "_start_queued": "commits",
+    "_keep_time_outs": "commits",
+    # The planner can only put a function without settings into the query.
+    "_is_overdue": "names its operators in full",
     # The job's own SQL, or its rows, are seen under the search_path of the job.
     "_apply_settings": "sets the search_path of the job",
     "_execute": "runs the job's SQL",
@@ -81,6 +84,7 @@ UNPINNED = {
     "_literals": "writes the job's rows",
     "_plain_literal": "writes the job's rows",
     "_columns": "looks at the job's rows",
+    "_without_values": "makes a row of the job's types",
     # What a reader does runs under the reader's own search_path, and the launcher's must travel.
     "_records": "makes rows of the reader's types",
     "_open_result": "runs for a reader",

@@ -174,3 +174,35 @@ def test_an_unknown_handle_is_unknown_on_a_standby_too(pair: Pair) -> None:
     standby = pair.connect(pair.standby)
     with pytest.raises(psycopg.errors.UndefinedObject):
         standby.wait(Handle(1, 1))
+
+
+@pytest.mark.parametrize("level", ["read committed", "repeatable read"])
+def test_a_standby_neither_starts_queued_jobs_nor_ends_overdue_ones(pair: Pair, level: str) -> None:
+    launcher = pair.connect(pair.primary)
+    admin = pair.connect(pair.primary, "postgres")
+    admin.execute("insert into background.pg_background_limits values ('database', null, 1)")
+    launcher.execute(
+        "set pg_background.when_full = 'queue'; set pg_background.worker_timeout = 200"
+    )
+    running = launcher.launch(
+        "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
+        " where query ~ '^call background._guard' and state = 'active'; select pg_sleep(600)"
+    )
+    queued = launcher.launch("select 1")
+    assert queued.pid == 0
+    admin.execute("delete from background.pg_background_limits")
+    overdue = "select background._is_overdue(timeout_ms, launched_at, null) from background.job where cookie = %s"
+    eventually(lambda: admin.value(overdue, [running.cookie]))
+    pair.until_replayed()
+    standby = pair.connect(pair.standby)
+    standby.execute(f"set default_transaction_isolation = '{level}'")
+    links = pair.connect(pair.standby, "postgres")
+    for job in (running, queued):
+        assert standby.wait(job, 700) is False
+    count = "select count(*) from pg_stat_activity where application_name like 'pg_background%'"
+    assert links.value(count) <= (0 if level == "read committed" else 1)
+    assert standby.rows("select from background.pg_background_check() where item = 'queue' and ok")
+    launcher.wait(running)
+    launcher.wait(queued)
+    assert launcher.outcome(queued).state == "stopped"
+    assert launcher.job(running)["timed_out"]
