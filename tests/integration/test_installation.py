@@ -84,7 +84,6 @@ UNPINNED = {
     "_literals": "writes the job's rows",
     "_plain_literal": "writes the job's rows",
     "_columns": "looks at the job's rows",
-    "_without_values": "makes a row of the job's types",
     # What a reader does runs under the reader's own search_path, and the launcher's must travel.
     "_records": "makes rows of the reader's types",
     "_open_result": "runs for a reader",
