@@ -65,7 +65,7 @@ def keep_time_out(row: dict[str, Any]) -> None:
 
 
 def expire_overdue() -> None:
-    """The other end of that, the body of a procedure: do it, and write down the outcome of those that had to be ended."""
+    """The other end of that, the body of a procedure: do it, and write down the outcome of those that were ended."""
     ended: list[int] = db.privileged(db.expire_overdue)
     db.commit()
     for key in ended:
