@@ -24,7 +24,7 @@ select results_eq(
 select pg_background_detach(:inline_pid, :inline_cookie) \gset
 -- detach does not wait until the registry knows
 do $$ begin
-    while not exists (select from pg_background_jobs where detached) loop
+    while not exists (select from pg_background_jobs where detached and launcher_pid = pg_backend_pid()) loop
         perform pg_sleep(0.005);
     end loop;
 end $$;
