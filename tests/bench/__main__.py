@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 import time
 
-from tests.bench import calls, crowd, history, idle, long, report, volume
+from tests.bench import calls, crowd, full, history, idle, ints, long, report, volume
 from tests.bench.measure import chosen_effort
 from tests.bench.place import place
 
@@ -18,7 +18,9 @@ CHAPTERS = {
     "calls": calls.measure,
     "volume": volume.measure,
     "crowd": crowd.measure,
+    "ints": ints.measure,
     "history": history.measure,
+    "full": full.measure,
     "long": long.measure,
     "idle": idle.measure,
 }

@@ -67,7 +67,7 @@ def _full_registry(place: Place) -> Row:
     with place.another_database() as other, place.connect() as full, place.connect(other) as empty:
         full.execute(FILL % rows)
         full.execute(f"vacuum analyze {SCHEMA}.job")
-        launches = {HERE: _launch(full), EMPTY: _launch(empty)}
+        launches = {HERE: launching(full), EMPTY: launching(empty)}
         samples = in_turns(launches, place.effort.quick)
         full.execute(f"delete from {SCHEMA}.job where launcher_pid = 200000")
         full.execute(f"delete from {SCHEMA}.pg_background_config")
@@ -76,7 +76,8 @@ def _full_registry(place: Place) -> Row:
     return row(what, "ms", samples, against=EMPTY, must="1.1x", goal="1.0x")
 
 
-def _launch(session: psycopg.Connection[Any]) -> Any:
+def launching(session: psycopg.Connection[Any]) -> Any:
+    """Return a call that launches a job and gives the ms that took; its end is waited for outside of them."""
     session.execute(
         f"""
         create or replace function pg_temp.launched() returns float8 as $$
