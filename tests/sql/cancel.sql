@@ -24,6 +24,14 @@ select is((pg_background_outcome(:done_pid, :done_cookie)).state, 'stopped', 'a 
 select * from pg_background_launch($$
     do 'begin loop begin perform pg_sleep(60); exception when query_canceled then null; end; end loop; end'
     $$) \gset deaf_
+-- A cancel that comes before a job has begun ends it.
+select set_config('tap.deaf', :'deaf_pid', false) \gset
+do $$ begin
+    while not exists (select from pg_stat_activity where pid = current_setting('tap.deaf')::int and wait_event = 'PgSleep') loop
+        perform pg_sleep(0.005);
+        perform pg_stat_clear_snapshot();
+    end loop;
+end $$;
 select pg_background_cancel(:deaf_pid, :deaf_cookie) \gset
 select is(pg_background_wait(:deaf_pid, :deaf_cookie, 100), false, 'a job that catches its cancel goes on');
 select pg_background_cancel(:deaf_pid, :deaf_cookie, 100) \gset
