@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 MOST_AT_ONCE = 64
+# So often in a row a job may turn out to be somebody else's already, before this session leaves the queue to those.
+MOST_MISSED = 4
 NO_SUCH_RIGHT = "42501"
 # How the server's own refusals begin while it starts or stops.
 SERVER_IS = "the database system is"
@@ -31,13 +33,13 @@ def start_waiting(*, keep_links: bool = True) -> list[tuple[dict[str, Any], Refu
         return []
     refused: list[tuple[dict[str, Any], Refusal]] = []
     crowded: list[int] = []
+    missed = 0
     for _ in range(MOST_AT_ONCE):
         job = db.next_queued(crowded)
-        if job is None:
+        if job is None or missed == MOST_MISSED:
             break
         try:
-            if not _start(job, keep_links):
-                break
+            missed = 0 if _start(job, keep_links) else missed + 1
         except Refusal as refusal:
             refused.append((job, refusal))
             if refusal.sqlstate == "53300":

@@ -63,7 +63,8 @@ _FIXED = {
     "end": ("COMMIT", TRANSACTION),
     "execute": ("EXECUTE", MAYBE),
     "explain": ("EXPLAIN", ROWS),
-    "fetch": ("FETCH", ROWS),
+    # Without its cursor it is no query that can be read row by row, and has to fail in the server's own words.
+    "fetch": ("FETCH", MAYBE),
     "import": ("IMPORT FOREIGN SCHEMA", NONE),
     "listen": ("LISTEN", NONE),
     "load": ("LOAD", NONE),

@@ -72,10 +72,11 @@ def _until_started(cookie: int, deadline: Deadline) -> bool:
         row = registry.look(cookie)
         if row is None or row["state"] != "queued":
             return True
+        if turn % STARTING_TURNS == 0:
+            # At least once, however short the time is: who only ever looks must not wait for a queue that stands.
+            db.privileged(queue.start_waiting)
         if deadline.passed():
             return False
-        if turn % STARTING_TURNS == 0:
-            db.privileged(queue.start_waiting)
         if turn % BLOCKED_TURNS == BLOCKED_TURNS - 1:
             _refuse_full_of_blocked(cookie)
         db.sleep(deadline.slice_ms(QUEUE_SLICES_MS[min(turn, len(QUEUE_SLICES_MS) - 1)]))

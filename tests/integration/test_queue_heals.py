@@ -101,6 +101,15 @@ def test_after_the_death_of_all_workers_at_once_waiting_starts_the_queue_again(
     gate.open()
 
 
+def test_a_wait_that_has_hardly_any_time_starts_the_queue_again(
+    launcher: Session, admin: Session, full: list[Handle]
+) -> None:
+    kill_workers(admin, full)
+    launcher.wait(full[-1], 1)
+    for job in full[2:]:
+        assert admin.until_ended(job).state == "stopped"
+
+
 @pytest.mark.parametrize("verb", ["wait", "result", "wait_any", "drain"])
 @pytest.mark.parametrize("level", ["repeatable read", "serializable"])
 def test_a_waiter_with_a_snapshot_older_than_the_job_starts_the_queue_again(

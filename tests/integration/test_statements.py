@@ -195,3 +195,10 @@ def test_the_job_s_sql_is_shown_by_its_backend_and_cannot_end_the_comment_around
 ) -> None:
     text = "insert into t values ('*/ select 1/0 /*')"
     assert written(launcher, text) == ["*/ select 1/0 /*"]
+
+
+def test_a_cursor_is_fetched_from_and_one_that_is_not_there_is_named(launcher: Session) -> None:
+    job = launcher.launch("declare c cursor for select generate_series(1, 3); fetch 2 in c")
+    assert launcher.result(job, "n int4") == [(1,), (2,)]
+    outcome = launcher.finished(launcher.launch("fetch all in nothing"))
+    assert (outcome.sqlstate, outcome.error_message) == ("34000", 'cursor "nothing" does not exist')

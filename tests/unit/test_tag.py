@@ -285,9 +285,9 @@ EXPLAIN | rows | explain (analyze, costs off) select 1
 EXPLAIN | rows | explain analyze create table ex as select 1
 EXPLAIN | rows | explain analyze insert into ctas values (4)
 EXPLAIN | rows | explain execute ps
-FETCH | rows | fetch cur
-FETCH | rows | fetch 2 from "a b"
-FETCH | rows | fetch all in "a b"
+FETCH | maybe | fetch cur
+FETCH | maybe | fetch 2 from "a b"
+FETCH | maybe | fetch all in "a b"
 GRANT | none | grant select on t to r1
 GRANT | none | grant all on schema public to r1
 GRANT | none | grant select (a) on t to r1
