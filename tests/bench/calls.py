@@ -50,7 +50,11 @@ def _launch_inside(place: Place, session: psycopg.Connection[Any]) -> Iterator[R
 
     in_turns({peer.name: timed(peer) for peer in place.peers.present}, place.effort.quick, 0)
     warm = {
-        part: {name: values[len(values) // 20 :] for name, values in of_peers.items()}
+        part: {
+            peer.name: of_peers[peer.name][len(of_peers[peer.name]) // 20 :]
+            for peer in place.peers.present
+            if peer.name in of_peers
+        }
         for part, of_peers in parts.items()
     }
     yield row("launch(), warm [in the session]", "ms", warm["launch"], must="0.6x", goal="0.25x")

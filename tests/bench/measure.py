@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import random
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,6 +62,9 @@ def in_turns(
 ) -> dict[str, list[float]]:
     """Do each action `count` times, one of each in every round; return what each of them returned.
 
+    Every round has an order of its own: a peer whose processes are still ending when its call is over
+    would always be paid for by the same neighbour.
+
     A peer whose call fails is left out from then on, and that is printed; a call of this product that
     fails is the end of the measurement. The first action is this product's.
 
@@ -70,7 +74,9 @@ def in_turns(
     running = dict(actions)
     samples: dict[str, list[float]] = {name: [] for name in actions}
     for turn in range(-warm_up, count):
-        for name, action in list(running.items()):
+        order = list(running.items())
+        random.Random(turn).shuffle(order)  # noqa: S311
+        for name, action in order:
             try:
                 value = action()
             except psycopg.Error as error:
