@@ -10,7 +10,7 @@ KEEP ?=
 PYTHON ?= python3
 VENV := build/venv/bin/python
 # Test sessions side by side, each on a server of its own: tests wait more than they work. On a server given by DSN there is only one.
-SIDE_BY_SIDE := $(if $(PGBACKGROUND_TEST_DSN),,-n 4 --dist loadfile)
+SIDE_BY_SIDE := $(if $(PGBACKGROUND_TEST_DSN),,-n 3 --dist loadfile)
 PSQL := psql -X -v ON_ERROR_STOP=1
 
 # $(call need,PATH): a part of the checkout that this target is about has to be there

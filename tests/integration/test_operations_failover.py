@@ -182,7 +182,7 @@ def test_a_standby_neither_starts_queued_jobs_nor_ends_overdue_ones(pair: Pair, 
     admin = pair.connect(pair.primary, "postgres")
     admin.execute("insert into background.pg_background_limits values ('database', null, 1)")
     launcher.execute(
-        "set pg_background.when_full = 'queue'; set pg_background.worker_timeout = 200"
+        "set pg_background.when_full = 'queue'; set pg_background.worker_timeout = 1500"
     )
     running = launcher.launch(
         "select pg_terminate_backend(pid, 10000) from pg_stat_activity"

@@ -284,10 +284,10 @@ def test_a_long_queue_of_jobs_with_a_time_out_opens_few_connections(
 def test_a_time_out_counts_from_the_start_not_from_the_launch(
     launcher: Session, admin: Session, gate: Gate, stops: Stops
 ) -> None:
-    launcher.execute("set pg_background.worker_timeout = '300ms'")
+    launcher.execute("set pg_background.worker_timeout = '1500ms'")
     patient = launcher.launch("select 1")
     slow = launcher.launch(stops.at(1))
-    launcher.execute("select pg_sleep(0.4)")
+    launcher.execute("select pg_sleep(1.6)")
     assert states(admin, patient, slow) == ["queued", "queued"]
     gate.open()
     assert admin.until_ended(patient).state == "stopped"

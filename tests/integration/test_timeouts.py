@@ -155,6 +155,7 @@ def test_a_procedure_that_catches_every_cancel_is_stopped(
     launcher: Session, admin: Session, body: str
 ) -> None:
     launcher.execute(f"create procedure p() language plpgsql as $$ begin {body}; end $$")
+    launcher.execute("set pg_background.worker_timeout = '2s'")
     job = launcher.launch("call p()")
     eventually(lambda: launcher.job(job)["executor_pid"] is not None)
     executor = launcher.job(job)["executor_pid"]
@@ -233,6 +234,7 @@ def test_other_jobs_and_the_session_are_unharmed(launcher: Session, gate: Gate) 
 def test_after_jobs_that_ended_in_time_their_guards_touch_nobody(
     launcher: Session, admin: Session, db: Database
 ) -> None:
+    launcher.execute("set pg_background.worker_timeout = '30s'")
     for n in range(5):
         assert launcher.result(launcher.launch(f"select {n}"), "n int4") == [(n,)]
     eventually(lambda: not guards(admin, db))
@@ -276,6 +278,7 @@ def test_the_time_out_holds_for_jobs_of_a_security_definer_function(
     )
     call = "select (h).pid, (h).cookie from public.as_owner(%s) h"
     slow = Handle(*launcher.rows(call, ["select pg_sleep(600)"])[0])
+    launcher.execute("set pg_background.worker_timeout = '30s'")
     quick = Handle(*launcher.rows(call, ["select 1"])[0])
     admin.until_ended(slow)
     admin.until_ended(quick)
@@ -287,7 +290,7 @@ def test_the_time_out_holds_for_jobs_of_a_security_definer_function(
 
 
 def test_a_cancel_that_came_first_is_told_as_a_cancel(launcher: Session) -> None:
-    launcher.execute("set pg_background.worker_timeout = '700ms'")
+    launcher.execute("set pg_background.worker_timeout = '2s'")
     job = launcher.launch(CAUGHT_FOR_EVER)
     launcher.cancel(job)
     assert launcher.wait(job, 20000)
@@ -315,6 +318,7 @@ def test_run_tells_a_worker_timeout_from_its_own(launcher: Session) -> None:
 
 def test_stats_count_the_jobs_that_timed_out(launcher: Session) -> None:
     launcher.wait(launcher.launch("select pg_sleep(600)"), 20000)
+    launcher.execute("set pg_background.worker_timeout = '30s'")
     launcher.wait(launcher.launch("select 1"))
     stats = "select workers_launched, workers_timed_out from background.pg_background_stats()"
     assert launcher.rows(stats) == [(2, 1)]
@@ -329,7 +333,8 @@ def test_a_guard_does_not_hold_back_what_waits_for_all_snapshots(launcher: Sessi
 
 
 def without_guard(session: Session, text: str = CAUGHT_FOR_EVER) -> Handle:
-    """Launch a job that ends its guard, and return when it has."""
+    """Launch a job that ends its guard, and return when it has; there is time for that."""
+    session.execute("set pg_background.worker_timeout = '1500ms'")
     job = session.launch(f"{END_GUARD}; insert into t values (1); {text}")
     eventually(
         lambda: session.value(
