@@ -10,6 +10,17 @@ import psycopg
 from tests.fix_wait import eventually
 from tests.integration.verbs import Handle, Session
 
+# A job may do to its guard what a role may do to its own sessions.
+END_GUARD = (
+    "select pg_terminate_backend(pid) from pg_stat_activity"
+    " where query ~ '^call background._guard' and state = 'active'"
+)
+# The guard is asked before the job is, but the two begin side by side.
+GUARD_ENDED = (
+    f"do $$ begin loop perform * from ({END_GUARD}) g; exit when found;"
+    " perform pg_sleep(0.005); perform pg_stat_clear_snapshot(); end loop; end $$"
+)
+
 
 class Stops:
     """Holds each job back at a stop of its own, until it is let go."""

@@ -10,6 +10,7 @@ import pytest
 
 from tests.fix_db import USER_ROLE
 from tests.fix_wait import eventually
+from tests.integration.queues import GUARD_ENDED
 from tests.integration.verbs import Handle, Session
 from tools.local_server import LocalServer, ServerError, find_bin
 from tools.product import install
@@ -184,10 +185,7 @@ def test_a_standby_neither_starts_queued_jobs_nor_ends_overdue_ones(pair: Pair, 
     launcher.execute(
         "set pg_background.when_full = 'queue'; set pg_background.worker_timeout = 1500"
     )
-    running = launcher.launch(
-        "select pg_terminate_backend(pid, 10000) from pg_stat_activity"
-        " where query ~ '^call background._guard' and state = 'active'; select pg_sleep(600)"
-    )
+    running = launcher.launch(f"{GUARD_ENDED}; select pg_sleep(600)")
     queued = launcher.launch("select 1")
     assert queued.pid == 0
     admin.execute("delete from background.pg_background_limits")

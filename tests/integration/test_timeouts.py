@@ -9,7 +9,7 @@ import pytest
 
 from tests.fix_db import Database, Roles
 from tests.fix_wait import Gate, eventually
-from tests.integration.queues import limit
+from tests.integration.queues import END_GUARD, GUARD_ENDED, limit
 from tests.integration.verbs import Handle, Outcome, Session
 
 CAUGHT_ONCE = (
@@ -25,11 +25,6 @@ CAUGHT_AND_DONE = (
     "do $$ begin perform pg_sleep(600); exception when query_canceled then"
     " insert into t values (2); end $$"
 )
-# A job may do to its guard what a role may do to its own sessions.
-END_GUARD = (
-    "select pg_terminate_backend(pid) from pg_stat_activity"
-    " where query ~ '^call background._guard' and state = 'active'"
-)
 ESCAPES = {
     "sleep": "insert into t values (1); select pg_sleep(600)",
     "set statement_timeout": "insert into t values (1); set statement_timeout = 0; select pg_sleep(600)",
@@ -42,7 +37,7 @@ ESCAPES = {
     "many rows": "select g, md5(g::text) from generate_series(1, 1000000000) g",
     "a set role": "insert into t values (1); set role none; select pg_sleep(600)",
     "freed locks": "insert into t values (1); select pg_advisory_unlock_all(); select pg_sleep(600)",
-    "guard ended": END_GUARD + "; " + CAUGHT_FOR_EVER,
+    "guard ended": GUARD_ENDED + "; " + CAUGHT_FOR_EVER,
     "guard ended again and again": "do $$ begin loop begin loop"
     f" perform * from ({END_GUARD}) g; perform pg_sleep(0.01); end loop;"
     " exception when query_canceled then null; end; end loop; end $$",
@@ -335,7 +330,7 @@ def test_a_guard_does_not_hold_back_what_waits_for_all_snapshots(launcher: Sessi
 def without_guard(session: Session, text: str = CAUGHT_FOR_EVER) -> Handle:
     """Launch a job that ends its guard, and return when it has; there is time for that."""
     session.execute("set pg_background.worker_timeout = '1500ms'")
-    job = session.launch(f"{END_GUARD}; insert into t values (1); {text}")
+    job = session.launch(f"{GUARD_ENDED}; insert into t values (1); {text}")
     eventually(
         lambda: session.value(
             "select count(*) from pg_locks where relation = 't'::regclass and pid = %s", [job.pid]
