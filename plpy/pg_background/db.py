@@ -310,15 +310,10 @@ def look(cookie: int, seal: str) -> dict[str, Any] | None:
     return None
 
 
-_OVERDUE = (
-    f"{SCHEMA}._is_overdue(l.timeout_ms, coalesce(l.started_at, l.launched_at), l.expired_at)"
-)
-
-
 def _look_sql(arguments: str) -> str:
     return (
         "select l.*, (1000 * extract(epoch from l.finished_at operator(pg_catalog.-) l.launched_at))::float8"
-        f" as elapsed_ms, {_OVERDUE} as overdue from {SCHEMA}._look({arguments}) l"
+        f" as elapsed_ms, {SCHEMA}._is_overdue(l) as overdue from {SCHEMA}._look({arguments}) l"
     )
 
 
@@ -479,7 +474,7 @@ def next_queued(crowded: Sequence[int]) -> dict[str, Any] | None:
 def some_job_is_overdue() -> bool:
     """Does a job run on although its time-out is over?"""
     found: bool = _value(
-        f"select exists (select from {SCHEMA}.job l where l.state = 'running' and {_OVERDUE})"
+        f"select exists (select from {SCHEMA}.job j where j.state = 'running' and {SCHEMA}._is_overdue(j))"
     )
     return found
 

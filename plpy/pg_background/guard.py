@@ -29,7 +29,7 @@ def over_links(
         _over_links(who, timeout_ms, action)
     except Refusal as refusal:
         if refusal.sqlstate == FULL_HOUSE:
-            _keep_time_outs(db.snapshot_is_old() or db.some_job_is_overdue())
+            _look_for_overdue()
         raise
 
 
@@ -55,13 +55,13 @@ def _over_links(
 
 def keep_time_outs() -> None:
     """End every job that runs on although its time-out is over, because its guard was ended."""
-    db.privileged(lambda: _keep_time_outs(db.snapshot_is_old() or db.some_job_is_overdue()))
+    db.privileged(_look_for_overdue)
 
 
 def keep_time_out(row: dict[str, Any]) -> None:
     """The same for one job, whose row has just been read."""
     if row["overdue"]:
-        db.privileged(lambda: _keep_time_outs(True))
+        db.privileged(_have_expired)
 
 
 def expire_overdue() -> None:
@@ -75,16 +75,15 @@ def expire_overdue() -> None:
         db.commit()
 
 
-def _keep_time_outs(needed: bool) -> None:
-    """A favour on the way: what comes in between is no business of whoever does it, but for a cancel."""
-    try:
-        if needed:
-            link.command(db.session_user(), True, db.KEEP_TIME_OUTS)
-    except Refusal:
-        return
-    except db.ServerError as error:
-        if db.sqlstate_of(error) == "57014":
-            raise
+def _look_for_overdue() -> None:
+    """Where this transaction cannot see whether there are any, whoever is asked to end them can."""
+    if db.snapshot_is_old() or db.some_job_is_overdue():
+        _have_expired()
+
+
+def _have_expired() -> None:
+    """A favour on the way."""
+    link.attempt(lambda: link.own_command(db.KEEP_TIME_OUTS))
 
 
 def post(watcher: link.Link, cookie: int, lock_key: int, timeout_ms: int) -> None:

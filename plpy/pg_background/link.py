@@ -189,16 +189,14 @@ def _ends_soon(link: Link) -> bool:
     for look in range(LOOKS):
         if not db.is_busy(link.name):
             return True
-        if look < QUICK_LOOKS:
-            continue
-        if look < QUICK_LOOKS + NAPS:
+        if look >= QUICK_LOOKS + NAPS:
+            if look == QUICK_LOOKS + NAPS and db.pid_is_a_worker(link.pid):
+                # It has gone on to a job from the queue.
+                return False
+            db.sleep(1)
+        elif look >= QUICK_LOOKS:
             # It may be waiting for the very processor that this session looks with.
             nap(NAP_SECONDS)
-            continue
-        if look == QUICK_LOOKS + NAPS and db.pid_is_a_worker(link.pid):
-            # It has gone on to a job from the queue.
-            return False
-        db.sleep(1)
     return False
 
 
@@ -281,6 +279,23 @@ def command(login: str, own: bool, sql: str) -> list[str | None]:
 
     over_link(login, own, run)
     return answer
+
+
+def own_command(sql: str) -> list[str | None]:
+    """The same over a link of the session's own user."""
+    return command(db.session_user(), True, sql)
+
+
+def attempt(action: Callable[[], Any]) -> Any:
+    """Do what may as well be left undone. None: it was, and why is nobody's business, but for a cancel."""
+    try:
+        return action()
+    except Refusal:
+        return None
+    except db.ServerError as error:
+        if db.sqlstate_of(error) == "57014":
+            raise
+        return None
 
 
 def notify(login: str, own: bool, sql: str) -> None:

@@ -29,7 +29,7 @@ def start_waiting(*, keep_links: bool = True) -> list[tuple[dict[str, Any], Refu
     A transaction with an old snapshot has one of its workers do it, which sees the queue as it is.
     """
     if keep_links and db.snapshot_is_old():
-        link.command(db.session_user(), True, db.START_QUEUED)
+        link.own_command(db.START_QUEUED)
         return []
     refused: list[tuple[dict[str, Any], Refusal]] = []
     crowded: list[int] = []
@@ -56,7 +56,7 @@ def pids_in_the_way(cookie: int) -> list[int]:
     sealed = link.seal("way", cookie)
     if not db.snapshot_is_old():
         return db.pids_in_the_way(cookie, sealed)
-    answer = link.command(db.session_user(), True, db.pids_in_the_way_text(cookie, sealed))
+    answer = link.own_command(db.pids_in_the_way_text(cookie, sealed))
     return [int(pid) for pid in answer if pid is not None]
 
 

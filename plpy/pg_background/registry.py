@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pg_background import db, link, session
-from pg_background.errors import Refusal, cookie_mismatch, not_your_job, unknown_handle
+from pg_background.errors import cookie_mismatch, not_your_job, unknown_handle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,29 +30,25 @@ def _with_books_closed(row: dict[str, Any]) -> dict[str, Any]:
 
     The link is closed at once: whoever only looks has no use for a worker.
     """
-    cookie = row["cookie"]
+    return _row(link.attempt(lambda: _close_books(row["cookie"])) or [None]) or row
+
+
+def _close_books(cookie: int) -> list[str | None]:
+    """Have the outcome of a dead job written, and read it again."""
+    spare = link.open_link(db.session_user())
     try:
-        spare = link.open_link(db.session_user())
-        try:
-            seal = link.seal("terminate", cookie)
-            db.ask(spare.name, db.call_text("_close_dead", cookie, seal) + "::pg_catalog.text")
-            answer = db.ask(spare.name, db.look_text(cookie, link.seal("look", cookie)))
-        finally:
-            link.close(spare)
-    except Refusal:
-        return row
-    except db.ServerError as error:
-        if db.sqlstate_of(error) == "57014":
-            raise
-        return row
-    return _row(answer) or row
+        seal = link.seal("terminate", cookie)
+        db.ask(spare.name, db.call_text("_close_dead", cookie, seal) + "::pg_catalog.text")
+        return db.ask(spare.name, db.look_text(cookie, link.seal("look", cookie)))
+    finally:
+        link.close(spare)
 
 
 def _read(cookie: int, over_link: bool) -> dict[str, Any] | None:
     sealed = link.seal("look", cookie)
     if not over_link:
         return db.look(cookie, sealed)
-    return _row(link.command(db.session_user(), True, db.look_text(cookie, sealed)))
+    return _row(link.own_command(db.look_text(cookie, sealed)))
 
 
 def _row(answer: list[str | None]) -> dict[str, Any] | None:
@@ -164,7 +160,7 @@ def _messages(cookie: int, over_link: bool) -> list[dict[str, Any]]:
     import json
 
     text = db.messages_text(cookie, link.seal("messages", cookie))
-    answer = link.command(db.session_user(), True, text)
+    answer = link.own_command(text)
     return [json.loads(row or "null") for row in answer]
 
 
@@ -173,4 +169,4 @@ def read_chunk(cookie: int, number: int) -> list[str] | None:
     if not db.snapshot_is_old():
         return db.chunk_of_rows(cookie, number)
     text = db.chunk_text(cookie, number, link.seal("rows", cookie))
-    return [literal or "" for literal in link.command(db.session_user(), True, text)]
+    return [literal or "" for literal in link.own_command(text)]

@@ -58,10 +58,8 @@ begin
         j.row_count := success.row_count;
         j.command_tag := j.expected_tag;
         j.columns := case when not j.detached then success.columns end;
-        if starts_with(success.progress, 'pg_background: ') then
-            j.progress_pct := @extschema@._progress_pct(success.progress);
-            j.progress_msg := @extschema@._progress_msg(success.progress);
-        end if;
+        j.progress_pct := @extschema@._progress_pct(success.progress);
+        j.progress_msg := @extschema@._progress_msg(success.progress);
         j.token := null;
         return j;
     end if;

@@ -42,13 +42,13 @@ $plpgsql$;
 
 -- Purpose: should the guard have acted by now? A second late with the cancel, or with the end of the worker after it: then there is none.
 -- On a standby nobody can tell.
-create function @extschema@._is_overdue(timeout_ms int4, started_at timestamptz, expired_at timestamptz) returns bool
+create function @extschema@._is_overdue(j @extschema@.job) returns bool
 language sql volatile parallel safe
 as $sql$
-    select timeout_ms operator(pg_catalog.>) 0 and not pg_catalog.pg_is_in_recovery() and pg_catalog.clock_timestamp() operator(pg_catalog.>) case
-        when expired_at is null then started_at operator(pg_catalog.+) interval '1 second'
-             operator(pg_catalog.+) (timeout_ms operator(pg_catalog.*) interval '1 millisecond')
-        else expired_at operator(pg_catalog.+) interval '2 seconds' end
+    select j.timeout_ms operator(pg_catalog.>) 0 and not pg_catalog.pg_is_in_recovery() and pg_catalog.clock_timestamp() operator(pg_catalog.>) case
+        when j.expired_at is null then coalesce(j.started_at, j.launched_at) operator(pg_catalog.+) interval '1 second'
+             operator(pg_catalog.+) (j.timeout_ms operator(pg_catalog.*) interval '1 millisecond')
+        else j.expired_at operator(pg_catalog.+) interval '2 seconds' end
 $sql$;
 
 -- Purpose: do what the guards of overdue jobs would have done: their own role's sessions, so their jobs, can end them.
@@ -64,12 +64,12 @@ declare
 begin
     for candidate in
         select r.cookie from @extschema@.job r
-         where r.state = 'running' and @extschema@._is_overdue(r.timeout_ms, coalesce(r.started_at, r.launched_at), r.expired_at)
+         where r.state = 'running' and @extschema@._is_overdue(r)
     loop
         select r.lock_key, r.pid, r.expired_at into j
           from @extschema@.job r
          where r.cookie = candidate and r.state = 'running'
-           and @extschema@._is_overdue(r.timeout_ms, coalesce(r.started_at, r.launched_at), r.expired_at)
+           and @extschema@._is_overdue(r)
            for update skip locked;
         continue when not found;
         if @extschema@._is_dead(j.lock_key, j.pid) then

@@ -1,7 +1,7 @@
 -- The queue: jobs that found no room wait in the registry. Whoever comes by starts the next one; a worker that ends comes by.
 
--- Purpose: the job that is to start next, or null, on a standby always: of the role with the fewest running jobs, the one launched first, that its
--- limits leave room for. The caller holds the lock on registration, or asks again under it.
+-- Purpose: the job that is to start next: of the role with the fewest running jobs, the one launched first, that its limits leave
+-- room for; null where there is none, on a standby always. The caller holds the lock on registration, or asks again under it.
 -- Parameters: the logins that no worker can be opened for now; hopeful, where the caller asks again and buries the dead then and
 -- ends the overdue: a job that has no room only because of them is worth a try, and so is one that lost its worker before it began.
 create function @extschema@._next_in_queue(crowded oid[] default '{}', hopeful bool default false) returns int8
@@ -38,7 +38,7 @@ begin
        and exists (select from @extschema@.job j
                     where j.state = 'running'
                       and (@extschema@._is_dead(j.lock_key, j.pid)
-                           or @extschema@._is_overdue(j.timeout_ms, coalesce(j.started_at, j.launched_at), j.expired_at))) then
+                           or @extschema@._is_overdue(j))) then
         return first_cookie;
     end if;
     return null;
@@ -110,8 +110,7 @@ declare
     next_cookie int8;
 begin
     if not exists (select from @extschema@.job j where j.pid = 0 and j.state = 'queued')
-       or not exists (select from @extschema@.job j
-                       where j.cookie = in_cookie and j.token = in_token and j.pid = pg_backend_pid() and j.state <> 'running') then
+       or not @extschema@._has_ended(in_cookie, in_token) then
         return null;
     end if;
     lock table @extschema@.registration in exclusive mode;

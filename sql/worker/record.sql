@@ -59,6 +59,18 @@ begin
 end
 $plpgsql$;
 
+-- Purpose: is this the worker that has just ended the job? Its token proves it.
+create function @extschema@._has_ended(in_cookie int8, in_token uuid) returns bool
+language plpgsql stable parallel restricted
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    return exists (
+        select from @extschema@.job j
+         where j.cookie = in_cookie and j.token = in_token and j.pid = pg_backend_pid() and j.state <> 'running');
+end
+$plpgsql$;
+
 -- Purpose: leave the success of a job whose transaction has an old snapshot, in that transaction: detach and cancel change the job's
 -- row at any time, and such a transaction may not change it after them. Raises 42501. Tables: job_commit (insert).
 create function @extschema@._note_success(in_cookie int8, in_token uuid, in_rows int8, in_columns text[], in_progress text) returns void

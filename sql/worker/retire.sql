@@ -167,8 +167,7 @@ language plpgsql volatile parallel unsafe security definer
 set search_path = pg_catalog, pg_temp
 as $plpgsql$
 begin
-    if not exists (select from @extschema@.job j
-                    where j.cookie = in_cookie and j.token = in_token and j.pid = pg_backend_pid() and j.state <> 'running') then
+    if not @extschema@._has_ended(in_cookie, in_token) then
         return 0;
     end if;
     return @extschema@._retire(budget_ms);

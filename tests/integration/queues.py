@@ -22,6 +22,17 @@ GUARD_ENDED = (
 )
 
 
+# The verbs that wait for a job; {0}: its pid, {1}: its cookie.
+WAITS = {
+    "wait": "select background.pg_background_wait({0}, {1})",
+    "await": "call background.pg_background_await({0}, {1})",
+    "drain": "select state from background.pg_background_drain("
+    "array[({0}, {1})::background.pg_background_handle])",
+    "wait_any": "select cookie from background.pg_background_wait_any("
+    "array[({0}, {1})::background.pg_background_handle])",
+}
+
+
 class Stops:
     """Holds each job back at a stop of its own, until it is let go."""
 

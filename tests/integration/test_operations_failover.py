@@ -189,7 +189,7 @@ def test_a_standby_neither_starts_queued_jobs_nor_ends_overdue_ones(pair: Pair, 
     queued = launcher.launch("select 1")
     assert queued.pid == 0
     admin.execute("delete from background.pg_background_limits")
-    overdue = "select background._is_overdue(timeout_ms, launched_at, null) from background.job where cookie = %s"
+    overdue = "select background._is_overdue(j) from background.job j where cookie = %s"
     eventually(lambda: admin.value(overdue, [running.cookie]))
     pair.until_replayed()
     standby = pair.connect(pair.standby)

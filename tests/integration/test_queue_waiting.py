@@ -9,7 +9,7 @@ import pytest
 
 from tests.fix_db import Roles
 from tests.fix_wait import Gate, eventually
-from tests.integration.queues import states, until_running, use_queue
+from tests.integration.queues import WAITS, states, until_running, use_queue
 from tests.integration.verbs import Handle, Session, nothing_known
 
 
@@ -45,19 +45,14 @@ def is_waiting(admin: Session, session: Session) -> bool:
     return backend is not None and backend["state"] == "active" and bool(backend["wait_event"])
 
 
-WAITS = {
-    "wait": "select background.pg_background_wait({0}, {1})",
+READS = {
+    **WAITS,
     "result": "select n from background.pg_background_result({0}, {1}) as t(n int4)",
     "result_json": "select * from background.pg_background_result_json({0}, {1})",
-    "await": "call background.pg_background_await({0}, {1})",
-    "drain": "select state from background.pg_background_drain("
-    "array[({0}, {1})::background.pg_background_handle])",
-    "wait_any": "select cookie from background.pg_background_wait_any("
-    "array[({0}, {1})::background.pg_background_handle])",
 }
 
 
-@pytest.mark.parametrize("verb", WAITS)
+@pytest.mark.parametrize("verb", READS)
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["launcher", "another session"])
 def test_every_verb_that_waits_waits_for_a_queued_job(
     launcher: Session, observer: Session, admin: Session, gate: Gate, verb: str, elsewhere: bool
@@ -65,7 +60,7 @@ def test_every_verb_that_waits_waits_for_a_queued_job(
     job = launcher.launch("select 7")
     assert job.pid == 0
     session = observer if elsewhere else launcher
-    begin(session, WAITS[verb].format(*job))
+    begin(session, READS[verb].format(*job))
     eventually(lambda: is_waiting(admin, session))
     assert states(admin, job) == ["queued"]
     gate.open()
@@ -238,7 +233,7 @@ def test_the_deadlock_with_a_queued_job_is_found_by_the_other_verbs(
     assert queued.pid == 0
     launcher.execute("set local statement_timeout = '20s'")
     with pytest.raises(psycopg.errors.DeadlockDetected):
-        launcher.execute(WAITS[verb].format(*queued))
+        launcher.execute(READS[verb].format(*queued))
     launcher.execute("rollback")
     assert launcher.wait(queued)
 
@@ -268,7 +263,7 @@ def test_a_launcher_with_an_old_snapshot_waits_for_a_queued_job(
     launcher.execute("select 1")
     job = launcher.launch("select 7")
     assert job.pid == 0
-    begin(launcher, WAITS["result"].format(*job))
+    begin(launcher, READS["result"].format(*job))
     eventually(lambda: is_waiting(admin, launcher))
     gate.open()
     assert answer(launcher) == b"7"

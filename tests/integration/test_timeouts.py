@@ -9,7 +9,7 @@ import pytest
 
 from tests.fix_db import Database, Roles
 from tests.fix_wait import Gate, eventually
-from tests.integration.queues import END_GUARD, GUARD_ENDED, limit
+from tests.integration.queues import END_GUARD, GUARD_ENDED, WAITS, limit
 from tests.integration.verbs import Handle, Outcome, Session
 
 CAUGHT_ONCE = (
@@ -354,15 +354,7 @@ def test_a_guard_that_is_canceled_keeps_the_time_out(
     assert_timed_out(admin, job)
 
 
-VERBS = {
-    "wait": "select background.pg_background_wait({0}, {1})",
-    "wait_any": "select background.pg_background_wait_any(array[({0}, {1})::background.pg_background_handle])",
-    "drain": "select background.pg_background_drain(array[({0}, {1})::background.pg_background_handle])",
-    "await": "call background.pg_background_await({0}, {1})",
-}
-
-
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", WAITS)
 @pytest.mark.parametrize("level", ["read committed", "repeatable read"])
 def test_whoever_waits_keeps_the_time_out_of_a_job_that_has_ended_its_guard(
     launcher: Session, observer: Session, verb: str, level: str
@@ -374,7 +366,7 @@ def test_whoever_waits_keeps_the_time_out_of_a_job_that_has_ended_its_guard(
         observer.execute("begin")
         observer.execute("select 1")
     job = without_guard(launcher)
-    observer.execute(VERBS[verb].format(*job))
+    observer.execute(WAITS[verb].format(*job))
     if verb != "await":
         observer.execute("commit")
     if verb != "drain":
