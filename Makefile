@@ -57,7 +57,7 @@ top: ## Show running and queued jobs of the database that PGHOST, PGDATABASE, ..
 test: setup lint unit pgtap integration ## Everything on one server: setup, lint, unit, pgTAP, integration
 
 .PHONY: test-all
-test-all: setup unit ## Unit tests, then pgTAP and integration on PostgreSQL 15, 17, 18 in containers
+test-all: setup unit ## Unit tests, then pgTAP and integration on PostgreSQL 15, 16, 17 and 18
 	@tools/test_images
 
 .PHONY: setup

@@ -36,7 +36,7 @@ def modules(folder: Path) -> list[Path]:
 def source_function(module: Path) -> str:
     """An immutable function that returns a module's source, verbatim from the first line on."""
     return (
-        f"create function @extschema@._source_{module.stem}() returns text\n"
+        f"create function pgbackground.source_{module.stem}() returns text\n"
         "language sql immutable parallel safe\n"
         f"as $sql$select pg_catalog.substr($module_text$\n{module.read_text()}$module_text$, 2)$sql$;\n"
     )

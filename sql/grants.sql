@@ -1,26 +1,19 @@
 -- Who may call what: nothing for PUBLIC, everything a user needs for pgbackground_role; the helpers that grant it are the DBA's.
--- The tables belong to the owner alone; the functions that touch them check who asks.
+-- The tables belong to the owner alone, whatever rights a role has on all tables: row level security without policies lets nobody else see a row.
 do $sql$
 declare
-    -- Called by users' sessions and by their workers, beside the public verbs. Everything else is for the owner.
-    internals constant text[] := array[
-        '_load', '_module', '_door', '_show_all', '_await_lock', '_waits_for_me', '_is_dead',
-        '_register', '_claim', '_store_rows', '_record', '_note_success', '_settle', '_commit', '_leave_snapshot', '_run', '_run_one', '_with_params', '_becomes_top_level', '_take_queued', '_next_job', '_queued_settings', '_in_the_way',
-        '_start_queued', '_refuse_queued', '_guard', '_is_overdue', '_keep_time_outs', '_run_top_level', '_apply_settings', '_perform',
-        '_keep_rows', '_plain_literal', '_execute', '_last_progress', '_rest',
-        '_look', '_cancel', '_terminate', '_close_dead', '_detach', '_executor_starts', '_as_told', '_now', '_chunk', '_in_english', '_probe', '_learned', '_typed_rows', '_open_result', '_open_query',
-        '_records', '_literals', '_all_read',
-        '_columns', '_without_values', '_kind', '_answer', '_messages', '_retire_after', '_connections_left'];
     routine record;
 begin
     for routine in
-        select p.oid::regprocedure as signature, p.proname as name
+        select p.oid::pg_catalog.regprocedure as signature, p.proname as name, p.pronamespace = 'pgbackground'::pg_catalog.regnamespace as internal
           from pg_catalog.pg_proc p
-         where p.pronamespace = '@extschema@'::regnamespace
+         where p.pronamespace in ('@extschema@'::pg_catalog.regnamespace, 'pgbackground'::pg_catalog.regnamespace)
+           and (p.pronamespace = 'pgbackground'::pg_catalog.regnamespace or p.proname like '%pg\_background%')
     loop
-        execute format('revoke all on routine %s from public', routine.signature);
-        if not starts_with(routine.name, '_') and routine.name not like '%privileges' or routine.name = any (internals) then
-            execute format('grant execute on routine %s to pgbackground_role', routine.signature);
+        execute pg_catalog.format('revoke all on routine %s from public', routine.signature);
+        if (case when routine.internal then exists (select from pgbackground.callable c where c.name = routine.name)
+                 else routine.name not like '%privileges' end) then
+            execute pg_catalog.format('grant execute on routine %s to pgbackground_role', routine.signature);
         end if;
     end loop;
 end
@@ -31,26 +24,73 @@ declare
     each record;
 begin
     for each in
-        select t.oid::regtype as name, starts_with(t.typname, 'pg_background_') as public
+        select t.oid::pg_catalog.regtype as name, pg_catalog.starts_with(t.typname, 'pg_background_') as public
           from pg_catalog.pg_type t join pg_catalog.pg_class c on c.oid = t.typrelid
-         where t.typnamespace = '@extschema@'::regnamespace and c.relkind = 'c'
+         where t.typnamespace in ('@extschema@'::pg_catalog.regnamespace, 'pgbackground'::pg_catalog.regnamespace)
+           and (t.typnamespace = 'pgbackground'::pg_catalog.regnamespace or pg_catalog.starts_with(t.typname, 'pg_background_'))
+           and c.relkind = 'c'
     loop
-        execute format('revoke all on type %s from public', each.name);
+        execute pg_catalog.format('revoke all on type %s from public', each.name);
         if each.public then
-            execute format('grant usage on type %s to pgbackground_role', each.name);
+            execute pg_catalog.format('grant usage on type %s to pgbackground_role', each.name);
         end if;
     end loop;
 end
 $sql$;
 
-grant usage on schema @extschema@ to pgbackground_role;
+-- Default privileges of whoever installs may have given these objects to others.
+do $sql$
+declare
+    given record;
+begin
+    for given in
+        select distinct o.name, case a.grantee when 0 then 'public' else a.grantee::pg_catalog.regrole::text end as grantee
+          from (select case c.relkind when 'S' then 'sequence ' else 'table ' end || c.oid::pg_catalog.regclass as name, c.relowner as owner, c.relacl as acl
+                  from pg_catalog.pg_class c where c.relkind in ('r', 'v', 'S') and (c.relnamespace = 'pgbackground'::pg_catalog.regnamespace
+                       or c.relnamespace = '@extschema@'::pg_catalog.regnamespace and pg_catalog.starts_with(c.relname, 'pg_background_'))
+                union all
+                select 'routine ' || p.oid::pg_catalog.regprocedure, p.proowner, p.proacl
+                  from pg_catalog.pg_proc p where p.pronamespace = 'pgbackground'::pg_catalog.regnamespace
+                       or p.pronamespace = '@extschema@'::pg_catalog.regnamespace and p.proname like '%pg\_background%'
+                union all
+                select 'type ' || t.oid::pg_catalog.regtype, t.typowner, t.typacl
+                  from pg_catalog.pg_type t where t.typnamespace = 'pgbackground'::pg_catalog.regnamespace
+                       or t.typnamespace = '@extschema@'::pg_catalog.regnamespace and pg_catalog.starts_with(t.typname, 'pg_background_')) o,
+               pg_catalog.aclexplode(o.acl) a
+         where a.grantee <> o.owner
+           and a.grantee <> 'pgbackground_role'::pg_catalog.regrole
+    loop
+        execute pg_catalog.format('revoke all on %s from %s', given.name, given.grantee);
+    end loop;
+end
+$sql$;
+
+-- Members of pg_read_all_data and pg_write_all_data have rights on every table. Without a policy they see and change no row;
+-- the owner, and so the views and the functions that run as the owner, do.
+do $sql$
+declare
+    each record;
+begin
+    for each in
+        select c.oid::pg_catalog.regclass as name
+          from pg_catalog.pg_class c
+         where c.relkind = 'r' and (c.relnamespace = 'pgbackground'::pg_catalog.regnamespace
+               or c.relnamespace = '@extschema@'::pg_catalog.regnamespace and c.relname in ('pg_background_config', 'pg_background_limits'))
+    loop
+        execute pg_catalog.format('alter table %s enable row level security', each.name);
+    end loop;
+end
+$sql$;
+
+grant usage on schema @extschema@, pgbackground to pgbackground_role;
 grant select on @extschema@.pg_background_list, @extschema@.pg_background_activity,
-    @extschema@.pg_background_jobs, @extschema@.pg_background_metrics to pgbackground_role;
+    @extschema@.pg_background_jobs, @extschema@.pg_background_schedules, @extschema@.pg_background_metrics,
+    pgbackground.visible_job, pgbackground.visible_rows, pgbackground.visible_message to pgbackground_role;
 
 -- Monitoring needs no more than the numbers.
-grant usage on schema @extschema@ to pg_monitor;
+grant usage on schema @extschema@, pgbackground to pg_monitor;
 grant select on @extschema@.pg_background_metrics to pg_monitor;
-grant execute on function @extschema@._as_told(@extschema@.job), @extschema@._now(int8, int8), @extschema@._connections_left() to pg_monitor;
+grant execute on function pgbackground.told(pgbackground.job), pgbackground.connections_left() to pg_monitor;
 
 -- Links are found by name, and all code of a session can list the names: not any longer.
 do $sql$
@@ -59,8 +99,8 @@ declare
         select n.nspname from pg_catalog.pg_extension e join pg_catalog.pg_namespace n on n.oid = e.extnamespace
          where e.extname = 'dblink');
 begin
-    update @extschema@.seal
-       set names_were_public = has_function_privilege('public', format('%I.dblink_get_connections()', dblink_schema), 'execute');
-    execute format('revoke execute on function %I.dblink_get_connections() from public', dblink_schema);
+    update pgbackground.installation
+       set names_were_public = pg_catalog.has_function_privilege('public', pg_catalog.format('%I.dblink_get_connections()', dblink_schema), 'execute');
+    execute pg_catalog.format('revoke execute on function %I.dblink_get_connections() from public', dblink_schema);
 end
 $sql$;

@@ -1,37 +1,61 @@
 -- pg_background_plpy @version@: table of contents. The build puts each file in its place.
 
--- Who may use it, what it returns, where it keeps its books
+-- Is the schema safe? Who may use it, what it returns, what the DBA decides
+\i schema.sql
+\i only_one.sql
 \i roles.sql
+\i schemas.sql
+\i inventory.sql
 \i types.sql
-\i tables.sql
+\i config.sql
 
 -- The Python modules, and how a session loads them
 \modules plpy/pg_background
 \i loader.sql
-\i worker/door.sql
+\i door.sql
+\i dblink.sql
 
--- The worker's side of a link
-\i worker/seal.sql
-\i worker/dead.sql
-\i worker/register.sql
-\i worker/claim.sql
-\i worker/columns.sql
-\i worker/store_rows.sql
-\i worker/record.sql
-\i worker/progress.sql
-\i worker/await.sql
-\i worker/commands.sql
-\i worker/queue.sql
+-- The life of a job
+\i job/states.sql
+\i job/tables.sql
+\i job/progress.sql
+\i job/enqueue.sql
+\i schedule/tables.sql
+\i job/end.sql
+\i job/lost.sql
+\i limits.sql
+\i job/register.sql
+\i job/request.sql
+\i job/take.sql
+\i job/look.sql
+\i job/await.sql
+\i job/retire.sql
+
+-- The worker
+\i worker/settings.sql
+\i worker/rows.sql
+\i worker/statements.sql
 \i worker/top_level.sql
-\i worker/retire.sql
 \i worker/run.sql
-\i worker/guard.sql
-\i worker/reading.sql
+
+-- Time
+\i schedule/zones.sql
+\i schedule/queue.sql
+\i schedule/clock.sql
+
+-- Reading rows back
+\i reading.sql
 
 -- The verbs
 \i functions/launch.sql
 \i functions/submit.sql
 \i functions/launch_params.sql
+\i functions/enqueue.sql
+\i functions/schedule.sql
+\i functions/unschedule.sql
+\i functions/run_now.sql
+\i functions/next_runs.sql
+\i functions/tick.sql
 \i functions/result.sql
 \i functions/result_json.sql
 \i functions/messages.sql
@@ -63,10 +87,16 @@
 \i views/list.sql
 \i views/activity.sql
 \i views/jobs.sql
+\i views/schedules.sql
 \i views/metrics.sql
 
 -- The names of older versions
 \i compatibility.sql
+
+-- How it is removed
+\i removal.sql
+\i callable.sql
+\i inventory_taken.sql
 
 -- Who may call what
 \i grants.sql

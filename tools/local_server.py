@@ -26,7 +26,7 @@ from typing import Union
 
 Setting = Union[str, int, float, bool]
 
-OLDEST_MAJOR = 14
+OLDEST_MAJOR = 15
 SUPERUSER = "postgres"
 PORT = 5432
 # sun_path holds 107 bytes; the socket's file name takes 15 and ".lock" 5 of them

@@ -13,6 +13,7 @@ from tools.local_server import ServerError, find_bin
 
 ROOT = Path(__file__).resolve().parent.parent
 SCHEMA = "background"
+EXTENSION = "pg_background_plpy"
 
 
 class InstallError(Exception):

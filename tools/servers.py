@@ -1,7 +1,7 @@
 """The server that tests use: this machine's own, a container's, or any other by its DSN.
 
 PGBACKGROUND_TEST_DSN    a superuser's connection string: use that server, start none
-PGBACKGROUND_TEST_IMAGE  a major version (15, 17, 18): use a container of tests/images
+PGBACKGROUND_TEST_IMAGE  a major version (15, 17, 18; 16 where somebody built its Dockerfile): a container
 neither                  a throw-away server of the newest PostgreSQL installed here
 """
 

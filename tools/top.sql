@@ -1,45 +1,56 @@
 -- Running and queued jobs on a terminal of 80 columns. tools/top runs it again and again; by hand, in psql:
 --     \set schema background
 --     \i tools/top.sql
--- Each job is a line (process, state, age, progress, label, SQL); a second one says what it waits for, and for whom.
+--     ;
+-- Each job is a line (process, state, age, progress, label, SQL); a second one says what it waits for, and for whom. Running jobs come
+-- first; what does not fit on a screen of :rows lines (24) is counted. It pins this session's search_path, so that only the server's own
+-- functions and operators run, and what users wrote is shown without control characters.
 
 \pset tuples_only on
 \pset format unaligned
 \pset pager off
+\if :{?rows} \else \set rows 24 \endif
+\if :{?clear} \else \set clear '' \endif
+set search_path = pg_catalog, pg_temp;
 
 with live as (
     select j.pid, coalesce(j.executor_pid, j.pid) as busy_pid, j.state, j.label, j.mode, j.progress_pct, j.progress_msg,
            j.cancel_requested,
-           clock_timestamp() - case when j.state = 'running' then j.started_at else j.launched_at end as age,
-           regexp_replace(j.sql, '\s+', ' ', 'g') as sql,
-           row_number() over (partition by j.state order by j.launched_at) as place
+           pg_catalog.clock_timestamp() - case when j.state = 'running' then j.started_at else j.launched_at end as age,
+           pg_catalog.regexp_replace(pg_catalog.left(j.sql, 200), '[[:space:]]+', ' ', 'g') as sql,
+           pg_catalog.row_number() over (partition by j.state order by j.launched_at) as place
       from :"schema".pg_background_jobs j
      where j.state in ('queued', 'running')
 ), seen as (
     select l.*, a.wait_event_type, a.wait_event, a.state as backend_state,
-           case when l.state = 'running' then pg_blocking_pids(l.busy_pid) end as blockers
+           case when l.state = 'running' then pg_catalog.pg_blocking_pids(l.busy_pid) end as blockers
       from live l
-      left join pg_stat_activity a on a.pid = l.busy_pid and l.state = 'running'
+      left join pg_catalog.pg_stat_activity a on a.pid = l.busy_pid and l.state = 'running'
 ), reason as (
     select s.*,
            case
-               when s.state = 'queued' then format('waits for a free place, number %s in the queue', s.place)
+               when s.state = 'queued' then pg_catalog.format('waits for a free place, number %s in the queue', s.place)
                when s.blockers <> '{}' then (
-                   select format('waits for %s of %s',
-                                 coalesce((select w.locktype || coalesce(' ' || w.relation::regclass, '')
-                                             from pg_locks w where w.pid = s.busy_pid and not w.granted limit 1), 'a lock'),
-                                 string_agg(concat_ws(' ', b.pid, nullif(a.application_name, ''), '(' || a.state || ')'), ', '))
-                     from unnest(s.blockers) b (pid)
-                     left join pg_stat_activity a on a.pid = b.pid)
+                   select pg_catalog.format('waits for %s of %s',
+                                 coalesce((select pg_catalog.concat_ws(' ', w.locktype, coalesce(c.relname::pg_catalog.text, w.relation::pg_catalog.text))
+                                             from pg_catalog.pg_locks w
+                                             left join pg_catalog.pg_class c on c.oid = w.relation
+                                            where w.pid = s.busy_pid and not w.granted limit 1), 'a lock'),
+                                 pg_catalog.string_agg(
+                                     pg_catalog.concat_ws(' ', b.pid, nullif(a.application_name, ''), '(' || a.state || ')'), ', '))
+                     from pg_catalog.unnest(s.blockers) b (pid)
+                     left join pg_catalog.pg_stat_activity a on a.pid = b.pid)
                when s.cancel_requested then 'was asked to stop'
-               when s.wait_event is not null then concat_ws(' ', 'waits:', s.wait_event_type, s.wait_event)
+               when s.wait_event is not null then pg_catalog.concat_ws(' ', 'waits:', s.wait_event_type, s.wait_event)
            end as waits
       from seen s
 ), line as (
-    select 0 as rank, 0::int8 as place, 0 as part,
-           format('%-41s%36s', left(format('%s %s, %s', current_user, current_database(), to_char(clock_timestamp(), 'HH24:MI:SS')), 41),
-                  format('%s running, %s queued', count(*) filter (where l.state = 'running'),
-                         count(*) filter (where l.state = 'queued'))) as text
+    select 0 as rank, 0::pg_catalog.int8 as place, 0 as part,
+           pg_catalog.format('%-41s%36s',
+                  pg_catalog.left(pg_catalog.format('%s %s, %s', current_user, pg_catalog.current_database(),
+                                                    pg_catalog.to_char(pg_catalog.clock_timestamp(), 'HH24:MI:SS')), 41),
+                  pg_catalog.format('%s running, %s queued', pg_catalog.count(*) filter (where l.state = 'running'),
+                                    pg_catalog.count(*) filter (where l.state = 'queued'))) as text
       from live l
     union all
     select 1, 0, 0, ''
@@ -47,20 +58,43 @@ with live as (
     select 1, 0, 1, '    PID STATE        AGE PROGRESS          LABEL          SQL'
     union all
     select case r.state when 'running' then 2 else 3 end, r.place, 0,
-           format('%7s %-7s %8s %-17s %-14s %s',
+           pg_catalog.format('%7s %-7s %8s %-17s %-14s %s',
                   nullif(r.pid, 0), r.state,
-                  case when r.age < interval '1 day' then to_char(r.age, 'HH24:MI:SS')
-                       else format('%sd %sh', extract(day from r.age), extract(hour from r.age)) end,
+                  case when r.age < interval '1 day' then pg_catalog.to_char(r.age, 'HH24:MI:SS')
+                       else pg_catalog.format('%sd %sh', extract(day from r.age), extract(hour from r.age)) end,
                   case when r.progress_pct is not null then
-                      format('[%-10s] %3s%%', repeat('#', r.progress_pct / 10), r.progress_pct) end,
-                  left(r.label, 14), left(r.sql, 21))
+                      pg_catalog.format('[%-10s] %3s%%', pg_catalog.repeat('#', r.progress_pct / 10), r.progress_pct) end,
+                  pg_catalog.left(r.label, 14), pg_catalog.left(r.sql, 21))
       from reason r
     union all
     select case r.state when 'running' then 2 else 3 end, r.place, 1,
-           '        ' || left(concat_ws('; ', nullif(r.progress_msg, ''), r.waits), 72)
+           '        ' || pg_catalog.left(pg_catalog.concat_ws('; ', nullif(r.progress_msg, ''), r.waits), 72)
       from reason r
      where r.progress_msg <> '' or r.waits is not null
+), numbered as (
+    -- the last line of each job, and of all
+    select l.*, pg_catalog.max(l.number) over (partition by l.rank, l.place) as last, pg_catalog.max(l.number) over () as lines
+      from (select n.*, pg_catalog.row_number() over (order by n.rank, n.place, n.part) as number from line n) l
+), fitting as (
+    select n.rank, n.place, n.part, n.text
+      from numbered n
+     where n.rank < 2 or n.lines < :rows or n.last < :rows - 1
+    union all
+    select 4, 0, 0, pg_catalog.format('        ... and %s more', pg_catalog.concat_ws(' and ',
+               nullif(pg_catalog.count(*) filter (where n.rank = 2), 0) || ' running',
+               nullif(pg_catalog.count(*) filter (where n.rank = 3), 0) || ' queued'))
+      from numbered n
+     where n.rank >= 2 and n.part = 0 and n.lines >= :rows and n.last >= :rows - 1
+    having pg_catalog.count(*) > 0
 )
-select case when l.rank = 0 then :'clear' else '' end || l.text
-  from line l
- order by l.rank, l.place, l.part
+select case when f.rank = 0 then :'clear' else '' end || coalesce(pg_catalog.left((
+           -- Control characters of both sets, and what turns the direction of writing or has no width, as \x1b.
+           select pg_catalog.string_agg(
+                      case when pg_catalog.ascii(c.letter) < 32 or pg_catalog.ascii(c.letter) between 127 and 159
+                             or pg_catalog.ascii(c.letter) between 8203 and 8207 or pg_catalog.ascii(c.letter) between 8232 and 8238
+                             or pg_catalog.ascii(c.letter) between 8294 and 8297 or pg_catalog.ascii(c.letter) = 65279
+                           then pg_catalog.chr(92) || 'x' || pg_catalog.lpad(pg_catalog.to_hex(pg_catalog.ascii(c.letter)), case when pg_catalog.ascii(c.letter) < 256 then 2 else 4 end, '0')
+                           else c.letter end, '' order by c.place)
+             from pg_catalog.regexp_split_to_table(f.text, '') with ordinality c (letter, place)), 79), '')
+  from fitting f
+ order by f.rank, f.place, f.part

@@ -258,16 +258,66 @@ def check() -> Any:
     return verb.check()
 
 
+@_refusing
+def enqueue(sql: str | None, options: dict[str, Any]) -> Any:
+    from pg_background import enqueue as verb
+
+    return verb.enqueue(sql, options)
+
+
+@_refusing
+def schedule(name: str | None, text: str | None, sql: str | None, given: dict[str, Any]) -> Any:
+    from pg_background import schedule as verbs
+
+    return verbs.schedule(name, text, sql, given)
+
+
+@_refusing
+def unschedule(name: str | None) -> Any:
+    from pg_background import schedule as verbs
+
+    return verbs.unschedule(name)
+
+
+@_refusing
+def run_now(name: str | None) -> Any:
+    from pg_background import schedule as verbs
+
+    return verbs.run_now(name)
+
+
+@_refusing_rows
+def next_runs(text: str | None, timezone: str | None, n: int | None, after: str | None) -> Any:
+    from pg_background import schedule as verbs
+
+    return verbs.next_runs(text, timezone, n, after)
+
+
+@_refusing
+def tick() -> Any:
+    from pg_background import clock
+
+    return clock.tick_elsewhere()
+
+
 def start_queued() -> None:
     from pg_background import queue
 
     db.privileged(lambda: queue.start_waiting(keep_links=False))
+    db.commit()
+    queue.look_again()
 
 
-def keep_time_outs() -> None:
-    from pg_background import guard
+def keep_clock() -> None:
+    from pg_background import clock
 
-    guard.expire_overdue()
+    clock.keep()
+
+
+def tick_here() -> int:
+    from pg_background import clock
+
+    return clock.tick_here()
 
 
 def run_top_level(cookie: int, names: list[str] | None, values: list[str] | None) -> None:

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from pg_background import db, registry
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from pg_background import db, identity, link, registry, wait
 
 LONGEST_GRACE_MS = 3600000
 
@@ -16,13 +12,22 @@ def cancel(pid: int, cookie: int, grace_ms: int | None = 0) -> None:
 
     A job that has ended is left alone. Raises 42704, 55000, 42501.
     """
-    row = registry.find(pid, cookie, signal=True)
-    if row["state"] in registry.ENDED:
+    if not registry.may_be_live(pid, cookie):
         return
-    registry.tell("_cancel", "cancel", row["cookie"])
-    if grace_ms and grace_ms > 0 and not _ends(row, min(grace_ms, LONGEST_GRACE_MS)):
-        registry.tell("_terminate", "terminate", row["cookie"])
+    state, key = registry.request("cancel", pid, cookie)
+    if state != "running":
+        return
+    _signal(cookie, hard=False)
+    if (
+        grace_ms
+        and grace_ms > 0
+        and not wait.released(cookie, key, min(grace_ms, LONGEST_GRACE_MS))
+    ):
+        _signal(cookie, hard=True)
 
 
-def _ends(row: dict[str, Any], grace_ms: int) -> bool:
-    return db.await_lock(row["lock_key"], grace_ms)
+def _signal(cookie: int, *, hard: bool) -> None:
+    """The second step: the request is committed, and a worker that has seen none is out of reach."""
+    who = identity.current()
+    text = f"select pgbackground.signal({cookie}, {db.literal(hard)})::pg_catalog.text"
+    db.privileged(lambda: link.ask(who, text, reserved=True))

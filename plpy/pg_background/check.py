@@ -7,7 +7,7 @@ over. It changes nothing else.
 
 from __future__ import annotations
 
-from pg_background import db, guard, link, queue, settings
+from pg_background import db, identity, link, refused, settings
 from pg_background.errors import Refusal
 
 TYPE_CHECKING = False
@@ -17,63 +17,131 @@ if TYPE_CHECKING:
 
 KNOWN_SETTINGS = ("max_workers", "worker_timeout", "default_queue_size", "when_full")
 PREFIX = "pg_background."
-# From here on pg_ident.conf knows roles by membership, and "all".
-IDENT_KNOWS_MEMBERS = 16
 
 
 def check() -> Iterator[tuple[str, bool, str, str | None]]:
     """Rows of item, ok, detail, cure. Raises nothing of its own."""
-    role = db.caller_role()
-    standby = db.caller()["standby"]
-    if not standby:
-        guard.keep_time_outs()
+    role = identity.role()
+    standby = identity.caller()["standby"]
+    foundation = db.privileged(_foundation)
+    if foundation:
+        yield from foundation
+        return
     yield "pg_background_plpy", True, "version @version@", None
-    yield from db.privileged(db.installation_checks)
+    yield from db.privileged(_installation)
+    if not standby:
+        db.privileged(lambda: db.rows("select pgbackground.sweep()"))
     yield _python()
-    yield from map(_setting, db.privileged(db.product_settings))
-    for login in db.privileged(lambda: db.logins(role)):
-        yield _login(login)
+    yield from map(_setting, db.privileged(_product_settings))
+    for each in db.privileged(lambda: _logins(role)):
+        yield _login(each)
     yield _queue(role, standby)
+    yield _clock(standby)
+
+
+def _clock(standby: bool) -> tuple[str, bool, str, str | None]:
+    """Who keeps the clock, since when, and what starts it after a restart. It is started where it is missing."""
+    from pg_background import clock
+
+    if standby:
+        return "clock", True, "not kept on a standby", None
+    started = db.privileged(clock.ensure)
+    found = db.privileged(
+        lambda: db.rows("select pid, since, due, needed from pgbackground.check_clock()")
+    )[0]
+    if not found["needed"]:
+        return "clock", True, "not kept: nothing is due later", None
+    if not started:
+        return (
+            "clock",
+            False,
+            "nobody keeps it, and it could not be started: nothing that is due later starts",
+            "See the logins and the free connections above.",
+        )
+    kept = (
+        f"kept by PID {found['pid']} since {found['since']}" if found["pid"] else "started just now"
+    )
+    starters = "after a restart of the server the next launch, pg_background_tick() or this check starts it"
+    return "clock", True, f"{kept}; due next: {found['due'] or 'nothing'}; {starters}", None
+
+
+def _installation() -> list[tuple[Any, ...]]:
+    """What the catalogs and the registry tell."""
+    rows = db.rows("select item, ok, detail, cure from pgbackground.check_installation()")
+    return [tuple(row.values()) for row in rows]
+
+
+def _product_settings() -> list[dict[str, str]]:
+    """place, name, value, cure of the product's settings of roles, databases and this session."""
+    return list(db.rows("select place, name, value, cure from pgbackground.check_settings()"))
+
+
+def _logins(caller: str) -> list[str]:
+    """The logins that may launch jobs and that this role may be told of."""
+    rows = db.rows(
+        "select l::pg_catalog.text as login from pgbackground.check_logins($1) l",
+        ("name",),
+        (caller,),
+    )
+    return [row["login"] for row in rows]
 
 
 def _queue(role: str, standby: bool) -> tuple[str, bool, str, str | None]:
-    """Start what could have started, and tell what waits on: of the caller's roles, as everything here."""
-    reasons = [] if standby else _reasons_not_to_start(role)
-    waiting = db.privileged(lambda: db.queued_jobs(role))
-    said = "no job waits for a place"
-    if waiting["jobs"]:
-        said = f"waiting for a place: {waiting['jobs']}, the oldest for {waiting['oldest']}"
-    if not reasons:
+    """What waits for a place: of the caller's roles, as everything here."""
+    waiting = db.privileged(lambda: _queued(role))
+    if not waiting["jobs"]:
+        return "queue", True, "no job waits for a place", None
+    said = f"waiting for a place: {waiting['jobs']}, the oldest for {waiting['oldest']}"
+    if standby or not waiting["could_start"]:
         return "queue", True, said, None
-    return "queue", False, f"{said}; a queued job cannot start", "\n".join(reasons)
+    return (
+        "queue",
+        False,
+        f"{said}; one could start and has not been started",
+        "select pg_background_wait(0, cookie, 1) for any of them starts what can start",
+    )
 
 
-def _reasons_not_to_start(role: str) -> list[str]:
-    """Start queued jobs; what keeps those that this role may see from it. Raises nothing but a cancel."""
-    try:
-        refused = db.privileged(
-            lambda: [
-                refusal for job, refusal in queue.start_waiting() if db.may_see(role, job["login"])
-            ]
-        )
-    except Refusal as refusal:
-        refused = [refusal]
-    except db.ServerError as error:
-        if db.sqlstate_of(error) == "57014":
-            raise
-        return [db.server_message(error)]
-    return list(dict.fromkeys(map(_reason, refused)))
+def _queued(caller: str) -> dict[str, Any]:
+    """How many jobs of the roles whose rights this one has are queued, and for how long the oldest has been."""
+    found: dict[str, Any] = db.rows(
+        "select pg_catalog.count(*) as jobs, pg_catalog.date_trunc('second',"
+        "   pg_catalog.clock_timestamp() - pg_catalog.min(j.launched_at))::pg_catalog.text as oldest,"
+        " pgbackground.next_queued() is not null as could_start"
+        " from pgbackground.job j where j.live and j.state = 'queued'"
+        " and pg_catalog.pg_has_role($1::pg_catalog.name, j.role, 'USAGE')",
+        ("text",),
+        (caller,),
+    )[0]
+    return found
 
 
-def _reason(refusal: Refusal) -> str:
-    detail = refusal.fields.get("detail")
-    return f"{refusal}: {detail}" if detail else str(refusal)
+def _are_compiled(hexversion: int) -> bool:
+    """Is the code of the modules kept for this Python?"""
+    found: bool = db.value(
+        "select exists (select from pgbackground.module_code m where m.hexversion = $1)",
+        ("int4",),
+        (hexversion,),
+    )
+    return found
+
+
+def _foundation() -> list[tuple[Any, ...]]:
+    """What keeps everything else from being looked at."""
+    rows = db.rows("select item, ok, detail, cure from pgbackground.check_foundation()")
+    return [tuple(row.values()) for row in rows]
+
+
+def _login_facts(name: str) -> str:
+    """What is to be known of a refused login, as JSON."""
+    facts: str = db.value("select pgbackground.login_facts($1)", ("name",), (name,))
+    return facts
 
 
 def _python() -> tuple[str, bool, str, str | None]:
     import sys
 
-    compiled = db.privileged(lambda: db.modules_are_compiled(sys.hexversion))
+    compiled = db.privileged(lambda: _are_compiled(sys.hexversion))
     version = "Python " + sys.version.split()[0]
     if compiled:
         return "python", True, version, None
@@ -81,7 +149,7 @@ def _python() -> tuple[str, bool, str, str | None]:
         "python",
         False,
         f"{version} is not the one the modules were compiled for: the first call of a session is slow",
-        f"select {db.SCHEMA}._compile()",
+        "select pgbackground.compile()",
     )
 
 
@@ -100,59 +168,50 @@ def _setting(found: dict[str, str]) -> tuple[str, bool, str, str | None]:
     return "setting", True, said, None
 
 
-def _login(login: str) -> tuple[str, bool, str, str | None]:
-    item = f"login of {login}"
+def _login(name: str) -> tuple[str, bool, str, str | None]:
+    item = f"login of {name}"
     try:
-        db.privileged(lambda: link.close(link.open_link(login)))
+        db.privileged(lambda: link.close(link.open_link(name)))
     except Refusal as refusal:
         reason = str(refusal.fields.get("detail") or refusal)
         if refusal.sqlstate != "08001":
             return item, False, reason, refusal.fields.get("hint")
-        return item, False, reason, _cure(login, reason)
+        return item, False, reason, refused.cure(reason, _facts(name))
     return item, True, "its workers can log in", None
 
 
-def _cure(login: str, reason: str) -> str:
-    """What the DBA can do about a refused login."""
-    facts = db.privileged(db.connection_facts)
-    if "permission denied for database" in reason:
-        return f"grant connect on database {_quoted(facts['database'])} to {_quoted(login)}"
-    if "not currently accepting connections" in reason:
-        return f"alter database {_quoted(facts['database'])} allow_connections true"
-    socket = facts["sockets"].split(",")[0].strip()
-    if not socket:
-        return (
-            "The server has no Unix socket. In pg_hba.conf, before the other lines:\n"
-            "host  all  +pgbackground_role  localhost  scram-sha-256\n" + _password_cure(login)
-        )
-    return "\n".join(
-        (
-            "In pg_hba.conf, before the other lines:",
-            "local  all  +pgbackground_role  peer  map=pg_background",
-            "In pg_ident.conf:",
-            *ident_lines(login, db.privileged(db.server_version), _system_user()),
-            "Then: select pg_reload_conf()",
-            "Or, if these logins are to give a password:",
-            _password_cure(login),
-        )
-    )
+def _facts(name: str) -> refused.Facts:
+    """Everything about a login that may tell why it was refused."""
+    import json
+
+    found = json.loads(db.privileged(lambda: _login_facts(name)))
+    found.update(system_user=_system_user(), schema=db.SCHEMA, passfile=("", "missing"))
+    facts = refused.Facts(**found)
+    facts.passfile = _passfile(facts)
+    return facts
 
 
-def ident_lines(login: str, major: int, system_user: str) -> list[str]:
-    """Lines of pg_ident.conf: the server's own user may be the role, and everybody himself."""
-    role = "+pgbackground_role" if major >= IDENT_KNOWS_MEMBERS else _quoted(login)
-    return [
-        f"pg_background  {_quoted(system_user)}  {role}",
-        "pg_background  /^(.*)$  \\1",
-    ]
+def _passfile(facts: refused.Facts) -> tuple[str, str]:
+    """The password file that libpq looks into, and what it finds."""
+    import os
+    import stat
 
-
-def _password_cure(login: str) -> str:
-    return (
-        "create server if not exists pg_background_loopback foreign data wrapper dblink_fdw;\n"
-        f"create user mapping for {_quoted(login)} server pg_background_loopback"
-        " options (password '...')"
-    )
+    named = facts.word("passfile") or os.environ.get("PGPASSFILE")
+    path = named or os.path.join(os.path.expanduser("~"), ".pgpass")  # noqa: PTH111, PTH118 (pathlib takes 10 ms to import)
+    try:
+        if stat.S_IMODE(os.stat(path).st_mode) & (stat.S_IRWXG | stat.S_IRWXO):  # noqa: PTH116
+            return path, "open"
+        with open(path, encoding="utf-8", errors="replace") as file:  # noqa: PTH123
+            text = file.read()
+    except FileNotFoundError:
+        return path, "missing"
+    except OSError:
+        return path, "unreadable"
+    port = facts.word("port") or facts.port
+    # By a socket in libpq's own folder it looks for localhost.
+    hosts = {facts.host, "localhost" if facts.by_socket else facts.host}
+    found = any(refused.speaks(text, (host, port, facts.database, facts.login)) for host in hosts)
+    return path, "speaks" if found else "silent"
 
 
 def _system_user() -> str:
@@ -161,10 +220,3 @@ def _system_user() -> str:
     import pwd
 
     return pwd.getpwuid(os.geteuid()).pw_name
-
-
-def _quoted(name: str) -> str:
-    """A name as SQL and the server's configuration files write it."""
-    if name.isidentifier() and name.isascii() and name.islower():
-        return name
-    return '"' + name.replace('"', '""') + '"'

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pg_background import db, registry, session
+from pg_background import db, identity, link, registry, session
 
 
 def detach(pid: int, cookie: int) -> None:
     """Stop tracking a job. Raises 42704, 55000, 42501."""
     job = session.jobs().get(cookie)
-    if job is None or job.pid != pid or job.role != db.caller_role():
+    if job is None or job.pid != pid or job.role != identity.role():
         registry.find(pid, cookie)
     session.jobs().pop(cookie, None)
     session.let_go(cookie)
@@ -23,4 +23,5 @@ def forget(job: session.TrackedJob) -> None:
 
 def tell(cookie: int) -> None:
     """Have the registry know, without waiting until it does."""
-    registry.tell("_detach", "detach", cookie, wait=False)
+    who = identity.current()
+    db.privileged(lambda: link.note(who, f"call pgbackground.let_go({cookie})"))

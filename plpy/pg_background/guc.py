@@ -3,7 +3,7 @@
 A setting with a dot that no library has declared (`app.tenant`) is in no view and in no SHOW ALL: SQL
 can read it by name only. The server has a list of all that differs from the defaults, because it hands
 it to parallel workers, and two functions of it make that list (EstimateGUCStateSpace and
-SerializeGUCState, the same in PostgreSQL 14 to 18). They are called here as the server calls them. It is
+SerializeGUCState, the same in PostgreSQL 15 to 18). They are called here as the server calls them. It is
 also a hundred times faster than pg_settings. Where they cannot be called, `available` is false.
 """
 
@@ -26,10 +26,8 @@ WHOEVER_SET_THEM = (
     "lock_timeout",
     "statement_timeout",
 )
-# Behind each name, value and file name: source and context, from 15 on also the role that set it.
-TRAILER_BYTES = 8
-TRAILER_BYTES_15 = 12
-FROM_15 = 150000
+# Behind each name, value and file name: source, context, and the role that set it.
+TRAILER_BYTES = 12
 LINE_NUMBER_BYTES = 4
 HEADER_BYTES = 8
 FUNCTIONS = ("EstimateGUCStateSpace", "SerializeGUCState")
@@ -49,20 +47,27 @@ def available() -> bool:
     return _serializer() is not None
 
 
-def own() -> list[tuple[str, str]]:
-    """Name and value of each setting that came with this session's connection or was set in it, and a few more."""
+def own() -> list[tuple[str, str, int | None]]:
+    """Name, value and setter (a role's oid) of each setting that this session's connection or the session has set."""
     serialize = _serializer()
     if serialize is None:
         return []
-    facts = session.remembered("server") or session.remember("server", db.server_facts())
-    trailer = TRAILER_BYTES_15 if facts["version"] >= FROM_15 else TRAILER_BYTES
-    return parse(serialize(), trailer, _codec(facts["encoding"]))
+    facts = session.remembered("server") or session.remember("server", _server())
+    return parse(serialize(), _codec(facts["encoding"]))
 
 
-def parse(raw: bytes, trailer: int, codec: str) -> list[tuple[str, str]]:
+def _server() -> dict[str, Any]:
+    """The encoding of this database."""
+    found: dict[str, Any] = db.rows(
+        "select pg_catalog.getdatabaseencoding()::pg_catalog.text as encoding"
+    )[0]
+    return found
+
+
+def parse(raw: bytes, codec: str) -> list[tuple[str, str, int | None]]:
     """The own settings in a serialized list: records of name, value, file, [line], source, context, role."""
     length = int.from_bytes(raw[:HEADER_BYTES], "little")
-    found = []
+    found: list[tuple[str, str, int | None]] = []
     place, end = HEADER_BYTES, HEADER_BYTES + length
     while place < end:
         name_end = raw.index(b"\0", place)
@@ -74,8 +79,10 @@ def parse(raw: bytes, trailer: int, codec: str) -> list[tuple[str, str]]:
         name = raw[place:name_end].decode(codec, "replace")
         source = int.from_bytes(raw[binary : binary + 4], "little")
         if source in OWN_SOURCES or name in WHOEVER_SET_THEM:
-            found.append((name, raw[name_end + 1 : value_end].decode(codec, "replace")))
-        place = binary + trailer
+            value = raw[name_end + 1 : value_end].decode(codec, "replace")
+            setter = int.from_bytes(raw[binary + 8 : binary + TRAILER_BYTES], "little")
+            found.append((name, value, setter))
+        place = binary + TRAILER_BYTES
     return found
 
 

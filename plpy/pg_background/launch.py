@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
-import os
-
-from pg_background import db, guard, identity, link, queue, session, settings, statement, stats, tag
+from pg_background import (
+    db,
+    dblink,
+    handover,
+    identity,
+    link,
+    overdue,
+    queue,
+    session,
+    settings,
+    statement,
+    stats,
+    tag,
+)
+from pg_background.cookie import random_cookie
 from pg_background.errors import Refusal, bad_value
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
 LONGEST_LABEL = 64
+LIMIT_REACHED = "53400"
 REFUSED = {
     "transaction": "transaction control statements are not allowed in pg_background",
     "client copy": "COPY protocol not allowed in pg_background",
@@ -85,16 +102,18 @@ class Request:
         keeps_rows: bool,
         detached: bool,
     ) -> None:
-        self.caller = db.caller()
+        self.caller = identity.caller()
         if self.caller["standby"]:
             raise Refusal("jobs cannot be launched on a standby", "25006")
         self.options = settings.Options(self.caller)
         self.queue_size = settings.queue_size(queue_size, self.options)
-        self.who = identity.of_caller(self.caller, db.confined)
+        self.who = identity.of_caller(self.caller)
         self.plan = Plan(sql, self.caller["standard_strings"] == "on")
         self.sql = sql
         self.params = params
-        self.settings = settings.travelling(self.caller["search_path"])
+        self.settings = settings.travelling(
+            self.caller["search_path"], self.who.own_login, self.caller["role_oid"]
+        )
         self.settings.update(self.plan.modes)
         self.label = _checked_label(label)
         self.keeps_rows = keeps_rows
@@ -140,12 +159,22 @@ def launch_params(
         return launch(sql, 0, label)
     if sql is not None and len(statement.split(sql)) > 1:
         raise Refusal("parameters go with a single statement", "0A000")
-    values = db.json_array(params)
+    values = json_array(params)
     if values is None:
         raise bad_value(
             "the parameters must be a JSON array", hint="For example: '[1, \"two\", null]'."
         )
     return launch(sql, 0, label, values)
+
+
+def json_array(text: str) -> list[str | None] | None:
+    """The elements of a JSON array as text; None when it is something else."""
+    if db.value("select pg_catalog.jsonb_typeof($1)", ("jsonb",), (text,)) != "array":
+        return None
+    found: list[str | None] = db.value(
+        "select array(select pg_catalog.jsonb_array_elements_text($1))", ("jsonb",), (text,)
+    )
+    return found
 
 
 def _checked_label(label: str | None) -> str | None:
@@ -167,35 +196,56 @@ def _start(request: Request) -> int:
         link.drop_strangers(session.remember("login", session_user))
     pids: list[int] = []
 
-    timeout_ms = request.options.worker_timeout_ms
+    def hand_over(to: link.Link) -> None:
+        pids[:] = [to.pid if _register(to, request) else 0]
 
-    def hand_over(to: link.Link, watcher: link.Link | None) -> None:
-        state = _register(to, request)
-        pids[:] = [to.pid if state == "running" else 0]
-        if state == "running":
-            if watcher is not None:
-                guard.post(watcher, request.cookie, request.lock_key, timeout_ms)
-            run(to, request)
-
-    guard.over_links(request.who, timeout_ms, hand_over)
+    try:
+        link.over(request.who, hand_over)
+    except db.ServerError as error:
+        if db.sqlstate_of(error) == LIMIT_REACHED:
+            # The next one shall find room.
+            overdue.look()
+        raise Refusal(
+            db.server_message(error), db.sqlstate_of(error), **db.server_fields(error)
+        ) from None
     if not pids[0]:
         link.lose_count()
         queue.start_waiting()
     return pids[0]
 
 
-def _register(to: link.Link, request: Request) -> str:
-    """Have the worker put the job into the registry; of a running job it holds the lock from then on."""
-    caller, plan = request.caller, request.plan
-    # New ones for each try: a link that is lost may have registered the job all the same.
-    request.cookie, request.lock_key = _random_key(), _random_key()
+def _register(to: link.Link, request: Request) -> bool:
+    """Have the worker put the job into the registry, and begin with it. False: it is queued."""
+    # A new one for each try: a link that is lost may have registered the job all the same.
+    request.cookie = random_cookie()
     queues = request.options.when_full == "queue"
-    text = db.call_text(
-        "_register",
+    names, values = list(request.settings), list(request.settings.values())
+    arguments = _arguments(request, names if queues else None, values if queues else None)
+    query = (
+        f"select pgbackground.register({', '.join(map(db.literal, arguments))})::pg_catalog.text"
+    )
+    state, key, timeout_ms = handover.fields(dblink.ask(to.name, query))
+    if state == "queued":
+        return False
+    if state != "running":
+        raise link.Gone
+    request.lock_key = int(key)
+    limits = handover.Limits(int(timeout_ms or 0), request.settings.get("statement_timeout"))
+    command = handover.text(
+        request.sql, "run", (request.cookie, names, values, limits.clock_ms > 0)
+    )
+    handover.send(to, request.cookie, request.lock_key, command, limits)
+    return True
+
+
+def _arguments(
+    request: Request, names: list[str] | None, values: list[str] | None
+) -> tuple[Any, ...]:
+    """What register() asks for."""
+    plan, options = request.plan, request.options
+    return (
         request.cookie,
-        request.lock_key,
-        caller["pid"],
-        caller["role_oid"],
+        request.caller["pid"],
         request.label,
         request.sql,
         plan.statements,
@@ -206,46 +256,14 @@ def _register(to: link.Link, request: Request) -> str:
         plan.mode,
         request.keeps_rows,
         request.detached,
-        request.options.max_workers,
-        request.options.worker_timeout_ms,
-        queues,
-        list(request.settings) if queues else None,
-        list(request.settings.values()) if queues else None,
-        link.has_room(request.options.max_workers),
-        link.seal(
-            "register", request.cookie, request.lock_key, caller["pid"], caller["role_oid"], to.pid
-        ),
+        options.max_workers,
+        options.worker_timeout_ms,
+        options.when_full == "queue",
+        names,
+        values,
+        link.has_room(options.max_workers),
+        None,
     )
-    try:
-        to.become(request.who)
-        state = db.ask(to.name, text)[0]
-    except db.ServerError as error:
-        if link.is_connection_loss(error):
-            raise link.Gone from None
-        raise _refused(error) from None
-    if state not in ("running", "queued"):
-        raise link.Gone
-    return state
-
-
-def run(to: link.Link, request: Request) -> None:
-    """Send the command that runs a registered job, and do not wait."""
-    procedure = "_run_top_level" if request.plan.mode == "top-level" else "_run"
-    names, values = list(request.settings), list(request.settings.values())
-    if request.plan.mode == "inline":
-        to.limit_statement(request.settings.get("statement_timeout"))
-    if not db.send(to.name, db.run_text(procedure, request.sql, request.cookie, names, values)):
-        raise link.Gone
-    to.job = request.lock_key
-
-
-def _random_key() -> int:
-    """A positive int8 that nobody can guess."""
-    return int.from_bytes(os.urandom(8), "big") >> 1 or 1
-
-
-def _refused(error: BaseException) -> Refusal:
-    return Refusal(db.server_message(error), db.sqlstate_of(error), **db.server_fields(error))
 
 
 def handle(job: session.TrackedJob | None) -> tuple[int, int] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pg_background import cancel, db, detach, guard, outcome, queue, registry, session, wait
+from pg_background import cancel, db, detach, lock, outcome, queue, registry, session, wait
 from pg_background.errors import Refusal
 
 TYPE_CHECKING = False
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 # wait_any looks at every job once a slice, and at most this late at one that has ended.
 SLICES_MS = (1, 2, 5, 10, 20)
+LOOK_AROUND_TURNS = 10
 
 
 def drain(
@@ -27,9 +28,9 @@ def drain(
             continue
         pid, cookie = _parts(handle)
         row = registry.known(pid, cookie)
-        if row is not None and row["state"] not in registry.ENDED:
+        if row is not None and row["live"]:
             place = 0 if registry.may_go_back(row) else pid
-            ended = wait.until_ended(place, cookie, row["lock_key"], deadline)
+            ended = wait.until_ended(place, cookie, row["lock_key"] or 0, deadline)
             row = registry.look(cookie)
         else:
             ended = row is not None
@@ -51,18 +52,21 @@ def wait_any(
     """
     waiting = _known(handles or ())
     deadline = wait.Deadline(timeout_ms)
+    blocked = [wait.Blocked() for _ in waiting]
     turn = 0
     while waiting:
         for pid, cookie, place, key in waiting:
             if key is None or wait.has_ended(place, cookie, key):
                 return pid, cookie
         if deadline.passed():
-            break
+            # Somebody else may have their locks.
+            return _look_around(waiting, blocked)
         _wait_a_little(waiting[turn % len(waiting)], deadline.slice_ms(_slice(turn)))
         turn += 1
-        if turn % 50 == 0:
-            guard.keep_time_outs()
-            _look_around(waiting)
+        if turn % LOOK_AROUND_TURNS == 0:
+            ended = _look_around(waiting, blocked)
+            if ended is not None:
+                return ended
     return None
 
 
@@ -89,25 +93,33 @@ def _wait_a_little(job: tuple[Any, ...], milliseconds: int) -> None:
         db.privileged(queue.start_waiting)
         db.sleep(milliseconds)
     else:
-        db.await_lock(key, milliseconds)
+        lock.wait(key, milliseconds)
 
 
 def _slice(turn: int) -> int:
     return SLICES_MS[min(turn, len(SLICES_MS) - 1)]
 
 
-def _look_around(waiting: Sequence[tuple[Any, ...]]) -> None:
-    """A deadlock only when none of the jobs can end: each of them waits for this session."""
+def _look_around(
+    waiting: Sequence[tuple[Any, ...]], blocked: Sequence[wait.Blocked]
+) -> tuple[int, int] | None:
+    """The job that has ended although somebody keeps its lock, if there is one.
+
+    A deadlock only when none of the jobs can end: each of them waits for this session. Raises 40P01 then.
+    """
     found = None
-    for _, cookie, *_ in waiting:
+    free = False
+    for (pid, cookie, *_), each in zip(waiting, blocked):
         try:
-            wait.look_around(cookie)
+            row = wait.look_around(cookie)
+            if row is None:
+                return pid, cookie
+            free = free or row["state"] == "queued" or not each.by_me(row)
         except Refusal as refusal:
             found = refusal
-        else:
-            return
-    if found is not None:
+    if found is not None and not free:
         raise found
+    return None
 
 
 def cancel_all() -> int:
@@ -119,7 +131,15 @@ def cancel_by_label(pattern: str | None, grace_ms: int | None) -> int:
     """Cancel this session's live jobs whose label is LIKE the pattern. Returns how many."""
     if pattern is None:
         return 0
-    return _cancel_where(lambda row: db.is_like(row["label"], pattern), grace_ms)
+    return _cancel_where(lambda row: _is_like(row["label"], pattern), grace_ms)
+
+
+def _is_like(text: str | None, pattern: str) -> bool:
+    """SQL's LIKE."""
+    found: bool | None = db.value(
+        "select $1 operator(pg_catalog.~~) $2", ("text", "text"), (text, pattern)
+    )
+    return bool(found)
 
 
 def _every(_row: dict[str, Any]) -> bool:
@@ -129,7 +149,7 @@ def _every(_row: dict[str, Any]) -> bool:
 def _cancel_where(chosen: Any, grace_ms: int | None) -> int:
     canceled = 0
     for row in _own_rows():
-        if row["state"] not in registry.ENDED and chosen(row):
+        if row["live"] and chosen(row):
             cancel.cancel(row["pid"], row["cookie"], grace_ms)
             canceled += 1
     return canceled
@@ -142,7 +162,7 @@ def detach_all() -> int:
 
 def purge() -> int:
     """Detach this session's ended jobs. Returns how many."""
-    return _detach_where(lambda row: row["state"] in registry.ENDED)
+    return _detach_where(lambda row: not row["live"])
 
 
 def _detach_where(chosen: Any) -> int:
@@ -158,7 +178,7 @@ def _own_rows() -> Iterator[dict[str, Any]]:
     """The registry's rows of this session's jobs that the caller has the rights of."""
     for cookie in list(session.jobs()):
         row = registry.look(cookie)
-        if row is not None and registry.may_see(row):
+        if row is not None:
             yield row
 
 

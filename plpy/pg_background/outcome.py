@@ -31,7 +31,7 @@ def columns(row: dict[str, Any]) -> tuple[Any, ...]:
         row["cookie"],
         row["state"],
         bool(job and job.consumed),
-        row["state"] in registry.ENDED,
+        not row["live"],
         row["state"] in ("error", "canceled"),
         row["row_count"],
         row["command_tag"],
@@ -48,7 +48,7 @@ def result_info(pid: int | None, cookie: int | None) -> tuple[Any, ...]:
     return (
         row["row_count"],
         row["command_tag"],
-        row["state"] in registry.ENDED,
+        not row["live"],
         row["state"] in ("error", "canceled"),
         row["started_at"] or row["launched_at"],
         row["finished_at"],
@@ -84,7 +84,7 @@ def listed() -> Iterator[tuple[Any, ...]]:
     """The rows of list(): this session's jobs, in order of launch."""
     for cookie, job in list(session.jobs().items()):
         row = registry.look(cookie)
-        if row is None or not registry.may_see(row):
+        if row is None:
             continue
         yield (
             row["pid"],

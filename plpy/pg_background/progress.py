@@ -11,10 +11,10 @@ if TYPE_CHECKING:
 
 def get_progress(pid: int | None, cookie: int | None) -> tuple[Any, ...] | None:
     """The columns of pg_background_progress_info; None before the first report, and for no job. Raises 42501."""
-    row = registry.look(cookie) if pid is not None and cookie is not None else None
-    if row is None or pid not in (row["pid"], 0):
+    row = registry.known(pid, cookie)
+    if row is None:
+        registry.refuse_others(pid, cookie)
         return None
-    registry.check_rights(row)
     if row["progress_pct"] is None:
         return None
     return row["progress_pct"], row["progress_msg"]

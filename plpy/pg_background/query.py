@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from pg_background import cancel, detach, launch, result, session, stats, wait
+from pg_background import cancel, detach, launch, result, run, session, stats, wait
 from pg_background.errors import Refusal
-from pg_background.run import GRACE_MS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,6 +23,9 @@ def opened(
         return (None,) * 6
     try:
         _wait(job, timeout_ms)
+    except BaseException as error:
+        raise run.left_behind(job, error) from None
+    try:
         return (job.pid, job.cookie, *result.opened(job.pid, job.cookie))
     except BaseException:
         detach.forget(job)
@@ -33,6 +35,6 @@ def opened(
 def _wait(job: session.TrackedJob, timeout_ms: int | None) -> None:
     """Wait for the job, and cancel it when the time is over."""
     if not wait.wait(job.pid, job.cookie, timeout_ms):
-        cancel.cancel(job.pid, job.cookie, GRACE_MS)
+        cancel.cancel(job.pid, job.cookie, run.GRACE_MS)
         stats.timed_out()
         raise Refusal(f"query timed out after {timeout_ms} ms", "57014")

@@ -1,68 +1,141 @@
 """The queue: starting jobs that had to wait for a place. Inside the door.
 
 There is no daemon. A worker that ends starts the next job, in its own session where it can; a launch that
-was queued, a wait for a queued job and the doctor look, too, so that a lost hand-over heals.
+was queued and a wait for a queued job look, too, so that a lost hand-over heals.
 """
 
 from __future__ import annotations
 
-from pg_background import db, guard, link
+from time import sleep as nap
+
+from pg_background import db, dblink, handover, identity, link
 from pg_background.errors import Refusal
 from pg_background.identity import Identity
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 MOST_AT_ONCE = 64
+# A worker that starts others beside those that drain the queue of short jobs would only take the processor from them.
+MOST_OF_A_WORKER = 16
+MOST_OF_A_LOOK = 4
+MOST_LOOKS = 100
+# Longer than others are kept from starting, see becomes_starter().
+LOOK_AGAIN_SECONDS = 0.15
+_IS_STARTER = (
+    "select exists (select from pgbackground.starter s join pg_roles r on r.oid = s.login"
+    " where r.rolname = session_user and s.since > clock_timestamp() - interval '1 second')"
+)
 # So often in a row a job may turn out to be somebody else's already, before this session leaves the queue to those.
 MOST_MISSED = 4
-NO_SUCH_RIGHT = "42501"
-# How the server's own refusals begin while it starts or stops.
-SERVER_IS = "the database system is"
+# What a link says of a login that has lost the job's role, or of a role that is gone; and of a row that others hold.
+NO_SUCH_RIGHT = ("42501", "42704")
+BUSY = "55P03"
+CONNECTIONS_ARE_LOST = "08006"
+# dblink does not tell the SQLSTATE of a refused login, only what the server said, after this word. What begins and ends
+# like this is 28xxx, 3D000 or 42501, the server's last word on the login. Anything else may pass, and so may what the
+# server says in another language: the job stays in the queue, and the doctor tells the reason.
+SERVER_SAID = "FATAL:  "
+FINAL_WORDS = (
+    ('role "', '" does not exist'),
+    ('role "', '" is not permitted to log in'),
+    ("password authentication failed for user ", ""),
+    ("Peer authentication failed for user ", ""),
+    ("Ident authentication failed for user ", ""),
+    ("no pg_hba.conf entry for ", ""),
+    ("pg_hba.conf rejects connection for ", ""),
+    ('database "', '" does not exist'),
+    ('permission denied for database "', ""),
+)
+
+_NEXT = (
+    "select j.cookie, j.sql,"
+    " j.setting_values[array_position(j.setting_names, 'statement_timeout')] as statement_timeout,"
+    " j.login::pg_catalog.int8 as login, l.rolname::pg_catalog.text as login_name,"
+    " r.rolname::pg_catalog.text as role_name from pgbackground.job j"
+    " left join pg_catalog.pg_roles l on l.oid = j.login left join pg_catalog.pg_roles r on r.oid = j.role"
+    # A subquery is asked once, a volatile function for every row.
+    " where j.cookie = (select pgbackground.next_queued($1::pg_catalog.oid[], true))"
+)
+_START = "call pgbackground.start_queued()"
 
 
-def start_waiting(*, keep_links: bool = True) -> list[tuple[dict[str, Any], Refusal]]:
+def start_waiting(
+    *, keep_links: bool = True, most: int | None = None
+) -> list[tuple[dict[str, Any], Refusal]]:
     """Start queued jobs as long as there is room. Returns those that could not be, each with the reason.
 
     keep_links: the session is a launcher's and will use its links again; a worker's would only add up.
     A transaction with an old snapshot has one of its workers do it, which sees the queue as it is.
+    What is due later gets its clock.
     """
-    if keep_links and db.snapshot_is_old():
-        link.own_command(db.START_QUEUED)
+    from pg_background import clock
+
+    if keep_links and identity.snapshot_is_old():
+        link.ask(identity.own(), _START)
         return []
     refused: list[tuple[dict[str, Any], Refusal]] = []
     crowded: list[int] = []
     missed = 0
-    for _ in range(MOST_AT_ONCE):
-        job = db.next_queued(crowded)
+    for _ in range(most or (MOST_AT_ONCE if keep_links else MOST_OF_A_WORKER)):
+        job = _next(crowded)
         if job is None or missed == MOST_MISSED:
             break
         try:
             missed = 0 if _start(job, keep_links) else missed + 1
         except Refusal as refusal:
             refused.append((job, refusal))
-            if refusal.sqlstate == "53300":
-                crowded.append(job["login"])
-                continue
-            if _is_passing(refusal):
+            if refusal.sqlstate == CONNECTIONS_ARE_LOST:
                 break
-            _refuse(job, refusal, keep_links)
+            if is_final(refusal):
+                _refuse(job, refusal)
+            else:
+                crowded.append(job["login"])
+    clock.ensure()
     return refused
+
+
+def look_again() -> None:
+    """Who has become a starter keeps others from it for a while: what has come meanwhile is his to start.
+
+    The end of a procedure: it commits.
+    """
+    if not db.privileged(lambda: db.value(_IS_STARTER)):
+        return
+    for _ in range(MOST_LOOKS):
+        db.commit()
+        nap(LOOK_AGAIN_SECONDS)
+        if db.privileged(lambda: _next(())) is None:
+            return
+        db.privileged(lambda: start_waiting(keep_links=False, most=MOST_OF_A_LOOK))
+
+
+def _next(crowded: Sequence[int]) -> dict[str, Any] | None:
+    """The queued job that is to start next, of other logins than these, as far as can be seen without a lock."""
+    return db.row(_NEXT, ("int8[]",), (list(crowded),))
 
 
 def pids_in_the_way(cookie: int) -> list[int]:
     """The processes of the running jobs whose places a queued job waits for, as they are at this moment."""
-    sealed = link.seal("way", cookie)
-    if not db.snapshot_is_old():
-        return db.pids_in_the_way(cookie, sealed)
-    answer = link.own_command(db.pids_in_the_way_text(cookie, sealed))
-    return [int(pid) for pid in answer if pid is not None]
+    sql = "select pid::pg_catalog.text from pgbackground.in_the_way({}) pid"
+    if identity.snapshot_is_old():
+        found = link.ask(identity.own(), sql.format(cookie))
+    else:
+        found = [each["pid"] for each in db.rows(sql.format("$1"), ("int8",), (cookie,))]
+    return [int(pid) for pid in found if pid]
 
 
-def _is_passing(refusal: Refusal) -> bool:
-    """Does it say nothing about the job (connections are lost, the server is about to stop)?"""
-    return refusal.sqlstate == "08006" or SERVER_IS in refusal.fields.get("detail", "")
+def is_final(refusal: Refusal) -> bool:
+    """Will the job never start? Only the server's own word on its login or its role says so."""
+    if refusal.sqlstate in NO_SUCH_RIGHT:
+        return True
+    _, said, words = refusal.fields.get("detail", "").rpartition(SERVER_SAID)
+    first = words.partition("\n")[0]
+    return bool(said) and any(
+        first.startswith(beginning) and first.endswith(end) for beginning, end in FINAL_WORDS
+    )
 
 
 def _start(job: dict[str, Any], keep_links: bool) -> bool:
@@ -70,53 +143,44 @@ def _start(job: dict[str, Any], keep_links: bool) -> bool:
     login, role = job["login_name"], job["role_name"]
     if login is None or role is None:
         raise Refusal("the job's role does not exist any longer", "42704")
-    who = Identity(login, role, own_login=keep_links and login == db.session_user())
+    own = keep_links and login == identity.own().login
     taken: list[bool] = []
 
-    def take(over: link.Link, watcher: link.Link | None) -> None:
-        taken[:] = [_take(over, who, job["cookie"])]
-        if not taken[0]:
-            return
-        if watcher is not None:
-            guard.post(watcher, job["cookie"], job["lock_key"], job["timeout_ms"])
-        if job["mode"] == "inline":
-            over.limit_statement(job["statement_timeout"])
-        procedure = "_run_top_level" if job["mode"] == "top-level" else "_run"
-        if not db.send(over.name, db.run_text(procedure, job["sql"], job["cookie"], None, None)):
-            raise link.Gone
-        over.job = job["lock_key"]
+    def take(over: link.Link) -> None:
+        taken[:] = [_take(over, job)]
 
     try:
-        guard.over_links(who, job["timeout_ms"], take)
+        link.over(Identity(login, role, own_login=own), take)
     except db.ServerError as error:
-        if db.sqlstate_of(error) != NO_SUCH_RIGHT:
+        state = db.sqlstate_of(error)
+        if state == BUSY:
+            return False
+        if state not in NO_SUCH_RIGHT:
             raise
-        raise Refusal(db.server_message(error), NO_SUCH_RIGHT) from None
+        raise Refusal(db.server_message(error), state) from None
     return taken[0]
 
 
-def _take(over: link.Link, who: Identity, cookie: int) -> bool:
-    """Make the link's other end the job's worker. Raises 42501 where its login has lost the job's role."""
-    try:
-        over.become(who)
-        text = db.call_text("_take_queued", cookie, link.seal("take", cookie, over.pid))
-        return db.ask(over.name, text + "::pg_catalog.text") == ["true"]
-    except db.ServerError as error:
-        if link.is_connection_loss(error):
-            raise link.Gone from None
-        raise
+def _take(over: link.Link, job: dict[str, Any]) -> bool:
+    """Make the link's other end the job's worker, and have it begin."""
+    text = f"select pgbackground.take({job['cookie']})::pg_catalog.text"
+    key, timeout_ms, unfit = handover.fields(dblink.ask(over.name, text))
+    if unfit == "t":
+        raise link.Gone
+    if not key:
+        return False
+    limits = handover.Limits(int(timeout_ms), job["statement_timeout"])
+    command = handover.text(job["sql"], "run", (job["cookie"], None, None, limits.clock_ms > 0))
+    handover.send(over, job["cookie"], int(key), command, limits)
+    return True
 
 
-def _refuse(job: dict[str, Any], refusal: Refusal, keep_links: bool) -> None:
+def _refuse(job: dict[str, Any], refusal: Refusal) -> None:
     """The job can never start: that is its outcome."""
     fields = refusal.fields
-    text = db.call_text(
-        "_refuse_queued",
-        job["cookie"],
-        refusal.sqlstate,
-        str(refusal),
-        fields.get("detail"),
-        fields.get("hint"),
-        link.seal("refuse", job["cookie"]),
+    text = "select pgbackground.refuse($1, $2, $3, $4, $5)"
+    db.value(
+        text,
+        ("int8", "text", "text", "text", "text"),
+        (job["cookie"], refusal.sqlstate, str(refusal), fields.get("detail"), fields.get("hint")),
     )
-    link.command(db.session_user(), keep_links, text + "::pg_catalog.text")

@@ -1,78 +1,132 @@
-"""Finding jobs: by handle, with the right to do so, as they are at this moment."""
+"""Finding jobs: by handle, with the right to do so, as they are at this moment.
+
+Whose job a caller may see, the view pgbackground.visible_job says by his current_user. Where the
+transaction's snapshot is old, the same question is asked over a link of the same identity.
+"""
 
 from __future__ import annotations
 
-from pg_background import db, link, session
-from pg_background.errors import cookie_mismatch, not_your_job, unknown_handle
+from pg_background import arrival, db, handover, identity, link, session
+from pg_background.errors import Refusal, cookie_mismatch, not_your_job, unknown_handle
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-ENDED = frozenset(("stopped", "error", "canceled"))
+# What the verbs need of a row: not what only the worker does, which may be long.
+_LOOK = (
+    "select j.cookie, j.state, j.live, j.role, j.label, j.sql, j.mode, j.keeps_rows, j.detached, j.queue_size, j.pid,"
+    " j.executor_pid, j.lock_key, j.begun, j.former_pids, j.transaction, j.launched_at, j.started_at, j.finished_at,"
+    " j.timed_out, j.row_count, j.command_tag, j.columns, j.progress_pct, j.progress_msg, j.sqlstate, j.message,"
+    " j.detail, j.hint, j.context, j.schema_name, j.table_name, j.column_name, j.constraint_name,"
+    " j.elapsed_ms, j.overdue, j.unrecorded"
+    " from pgbackground.visible_job j where j.cookie operator(pg_catalog.=) "
+)
 
 
 def look(cookie: int) -> dict[str, Any] | None:
-    """The registry's row of a job, or None. A fact at the moment of the call.
-
-    A transaction with an old snapshot (REPEATABLE READ) reads it over a link.
-    """
-    row: dict[str, Any] | None = db.privileged(lambda: _read(cookie, db.snapshot_is_old()))
-    if row is not None and row["finished_at"] is None and row["state"] in ENDED:
-        # Its worker is gone, and nobody has written that down yet.
-        told: dict[str, Any] = db.privileged(lambda: _with_books_closed(row))
-        return told
+    """The registry's row of a job that the caller may see, or None. A fact at the moment of the call."""
+    row = _read(cookie)
+    if row is None and arrival.is_awaited(cookie):
+        arrival.wait(cookie)
+        row = _read(cookie)
+    if row is None:
+        return None
+    session.has_arrived(cookie)
+    if row["unrecorded"] and lost(cookie):
+        row = _read(cookie)
+        if row is not None and row["state"] == "queued":
+            _start_queued()
     return row
 
 
-def _with_books_closed(row: dict[str, Any]) -> dict[str, Any]:
-    """The same with the time of its end, which is written down over a link; without it where that cannot be done.
+def _start_queued() -> None:
+    """The lost worker's job has another attempt: somebody has to start it, or the clock that will."""
+    from pg_background import queue
 
-    The link is closed at once: whoever only looks has no use for a worker.
-    """
-    return _row(link.attempt(lambda: _close_books(row["cookie"])) or [None]) or row
-
-
-def _close_books(cookie: int) -> list[str | None]:
-    """Have the outcome of a dead job written, and read it again."""
-    spare = link.open_link(db.session_user())
-    try:
-        seal = link.seal("terminate", cookie)
-        db.ask(spare.name, db.call_text("_close_dead", cookie, seal) + "::pg_catalog.text")
-        return db.ask(spare.name, db.look_text(cookie, link.seal("look", cookie)))
-    finally:
-        link.close(spare)
+    db.privileged(lambda: link.attempt(queue.start_waiting))
 
 
-def _read(cookie: int, over_link: bool) -> dict[str, Any] | None:
-    sealed = link.seal("look", cookie)
-    if not over_link:
-        return db.look(cookie, sealed)
-    return _row(link.own_command(db.look_text(cookie, sealed)))
+def lost(cookie: int) -> bool:
+    """The job's worker is gone, and nobody has written that down yet: do it. False where that cannot be done now."""
+    text = f"select pgbackground.lost({cookie})::pg_catalog.text"
+    answer = link.attempt(lambda: _ask(identity.own(), text))
+    if answer is None and not identity.snapshot_is_old():
+        # No link is to be had: then with this transaction, for as long as that stands.
+        return bool(db.value("select pgbackground.lost($1)", ("int8",), (cookie,)))
+    return bool(answer == ["true"])
 
 
-def _row(answer: list[str | None]) -> dict[str, Any] | None:
-    """The registry's row that came over a link as JSON."""
+def _read(cookie: int) -> dict[str, Any] | None:
+    """The row, over a link where this transaction's snapshot is old."""
+    if not identity.snapshot_is_old():
+        return db.row(f"{_LOOK}$1", ("int8",), (cookie,))
     import json
 
-    row: dict[str, Any] = json.loads(answer[0] or "null") or {}
-    return row if row.get("cookie") is not None else None
+    answer = _ask(
+        identity.current(),
+        f"select pg_catalog.row_to_json(r)::pg_catalog.text from ({_LOOK}{cookie}) r",
+    )
+    row: dict[str, Any] | None = json.loads(answer[0] or "null") if answer else None
+    return row
 
 
-def find(pid: int | None, cookie: int | None, *, signal: bool = False) -> dict[str, Any]:
-    """The row of the job that a handle names. Raises 42704, 55000, 42501.
+def _ask(who: identity.Identity, sql: str) -> list[str | None]:
+    answer: list[str | None] = db.privileged(lambda: link.ask(who, sql))
+    return answer
 
-    signal: members of pg_signal_backend may, too.
-    """
-    row = look(cookie) if pid is not None and cookie is not None else None
+
+def find(pid: int | None, cookie: int | None) -> dict[str, Any]:
+    """The row of the job that a handle names. Raises 42704, 55000, 42501."""
+    row = _look_for(pid, cookie)
     if row is None:
-        if pid is not None and _is_a_worker(pid, cookie):
-            raise cookie_mismatch(pid)
-        raise unknown_handle(pid, cookie)
+        raise _unseen(pid, cookie)
     if not _is_named(row, pid):
         raise cookie_mismatch(pid)
-    check_rights(row, signal=signal)
     return row
+
+
+def _look_for(pid: int | None, cookie: int | None) -> dict[str, Any] | None:
+    """The row of the job that a handle names, also of one that another session has launched just now."""
+    if pid is None or cookie is None:
+        return None
+    row = look(cookie)
+    if row is None and pid > 0:
+        arrival.elsewhere(pid, cookie)
+        row = look(cookie)
+    return row
+
+
+def _unseen(pid: int | None, cookie: int | None) -> Refusal:
+    """Why the caller does not see the job."""
+    if pid is None:
+        return unknown_handle(pid, cookie)
+    reason = _why_unseen(pid, -1 if cookie is None else cookie)
+    return refusal(reason, pid, cookie)
+
+
+def _why_unseen(pid: int, cookie: int) -> str | None:
+    if identity.snapshot_is_old():
+        text = f"select pgbackground.why_unseen({pid}, {cookie})"
+        answer = link.attempt(lambda: _ask(identity.current(), text))
+        return answer[0] if answer else None
+    found: str = db.value("select pgbackground.why_unseen($1, $2)", ("int4", "int8"), (pid, cookie))
+    return found
+
+
+def refusal(reason: str | None, pid: int, cookie: int | None) -> Refusal:
+    """An error of the registry in the words that users get."""
+    if reason == "42501":
+        return not_your_job(pid)
+    own = session.jobs().get(cookie) if cookie is not None else None
+    if own is not None and own.pid == pid:
+        # The handle is right, and the job forgotten.
+        return unknown_handle(pid, cookie)
+    if reason == "55000" or any(
+        job.pid == pid and job.cookie != cookie for job in session.jobs().values()
+    ):
+        return cookie_mismatch(pid)
+    return unknown_handle(pid, cookie)
 
 
 def _is_named(row: dict[str, Any], pid: int | None) -> bool:
@@ -85,88 +139,107 @@ def may_go_back(row: dict[str, Any]) -> bool:
     return row["state"] == "queued" or row["begun"] is False
 
 
-def _is_a_worker(pid: int, cookie: int | None) -> bool:
-    """Does this session or the registry know another job of this process?
-
-    Not where this session has launched the very job: the handle is right then, and the job forgotten.
-    """
-    own = session.jobs().get(cookie) if cookie is not None else None
-    if own is not None and own.pid == pid:
-        return False
-    if any(job.pid == pid and job.cookie != cookie for job in session.jobs().values()):
-        return True
-    return bool(db.privileged(lambda: db.pid_is_a_worker(pid)))
-
-
 def known(pid: int | None, cookie: int | None) -> dict[str, Any] | None:
     """The row of the job that a handle names; None where nothing is known or may be known. Never raises."""
-    row = look(cookie) if pid is not None and cookie is not None else None
-    if row is None or not _is_named(row, pid) or not may_see(row):
-        return None
-    return row
+    row = _look_for(pid, cookie)
+    return row if row is not None and _is_named(row, pid) else None
 
 
-def check_rights(row: dict[str, Any], *, signal: bool = False) -> None:
-    """Raise 42501 unless the caller has the rights of the job's owner."""
-    if not may_see(row, signal=signal):
-        raise not_your_job(row["pid"])
-
-
-def may_see(row: dict[str, Any], *, signal: bool = False) -> bool:
-    """Has the caller the rights of the job's owner?"""
-    role = db.caller_role()
-    return bool(
-        db.privileged(lambda: db.may_see(role, row["role"]) or (signal and db.may_signal(role)))
-    )
-
-
-def tell(function: str, word: str, cookie: int, *, wait: bool = True) -> None:
-    """Call a sealed function about a job over a link, in a transaction of its own: a rollback here must not undo it."""
-    login = db.session_user()
-    send = link.command if wait else link.notify
-    db.privileged(
-        lambda: send(
-            login,
-            True,
-            db.call_text(function, cookie, link.seal(word, cookie)) + "::pg_catalog.text",
-        )
-    )
+def refuse_others(pid: int | None, cookie: int | None) -> None:
+    """Raise 42501 where the handle names a job that the caller may not see."""
+    if pid is not None and cookie is not None and look(cookie) is None:
+        reason = _why_unseen(pid, cookie)
+        if reason == "42501":
+            raise not_your_job(pid)
 
 
 def lock_key(pid: int | None, cookie: int | None) -> tuple[int, int | None]:
     """How to wait for a job: pid, or 0 where it may be in the queue, and the key of its lock.
 
     Without a look into the registry where this session launched it. No key: the registry says that the
-    job has ended. Raises as `find`.
+    job has ended, or it is queued (then pid is 0). Raises as `find`.
     """
     job = session.jobs().get(cookie) if cookie is not None else None
-    if job is not None and job.pid == pid != 0 and job.role == db.caller_role():
+    if (
+        job is not None
+        and job.pid == pid != 0
+        and job.lock_key
+        and job.role == identity.role()
+        and (job.on_its_way is None or arrival.has_begun(job))
+    ):
         return job.pid, job.lock_key
-    row = find(pid, cookie)
-    if row["state"] in ENDED:
+    own = job is not None and job.pid == pid != 0 and job.role == identity.role()
+    row = look(job.cookie) if job is not None and own else find(pid, cookie)
+    if row is None:
+        # Of this session's own jobs: it has ended, and is forgotten already.
+        return pid or 0, None
+    if not row["live"]:
         return row["pid"], None
-    return 0 if may_go_back(row) or not pid else pid, row["lock_key"]
+    return 0 if may_go_back(row) or not pid else pid, row["lock_key"] or 0
+
+
+def may_be_live(pid: int, cookie: int) -> bool:
+    """Is there something to cancel, as far as the caller can see? Members of pg_signal_backend do not see all.
+
+    Raises 42704, 55000.
+    """
+    row = _look_for(pid, cookie)
+    if row is None:
+        if _why_unseen(pid, cookie) != "42501":
+            raise _unseen(pid, cookie)
+        return True
+    if not _is_named(row, pid):
+        raise cookie_mismatch(pid)
+    live: bool = row["live"]
+    return live
+
+
+def request(kind: str, pid: int | None, cookie: int | None) -> tuple[str, int]:
+    """Ask for a job's cancel, or let go of it, as the caller; his rollback does not undo it.
+
+    Returns the job's state before, and the key of its lock. Raises 42704, 55000, 42501.
+    """
+    if pid is None or cookie is None:
+        raise unknown_handle(pid, cookie)
+    who = identity.current()
+    text = f"select pgbackground.request({pid}, {cookie}, {db.literal(kind)})::pg_catalog.text"
+    try:
+        answer = db.privileged(lambda: link.ask(who, text, reserved=True))
+    except db.ServerError as error:
+        state = db.sqlstate_of(error)
+        if state in ("42704", "42501", "55000"):
+            raise refusal(state, pid, cookie) from None
+        raise
+    state, key = handover.fields(answer)
+    return state, int(key or 0)
 
 
 def messages(cookie: int) -> list[dict[str, Any]]:
-    """The kept messages of a job, in order; over a link where this transaction's snapshot is old."""
-    found: list[dict[str, Any]] = db.privileged(lambda: _messages(cookie, db.snapshot_is_old()))
-    return found
-
-
-def _messages(cookie: int, over_link: bool) -> list[dict[str, Any]]:
-    if not over_link:
-        return db.messages(cookie)
+    """The kept messages of a job, in order."""
+    sql = (
+        "select m.seq, m.severity, m.message, m.detail, m.hint from pgbackground.visible_message m"
+        " where m.cookie operator(pg_catalog.=) {} order by m.seq"
+    )
+    if not identity.snapshot_is_old():
+        return list(db.rows(sql.format("$1"), ("int8",), (cookie,)))
     import json
 
-    text = db.messages_text(cookie, link.seal("messages", cookie))
-    answer = link.own_command(text)
-    return [json.loads(row or "null") for row in answer]
+    text = f"select pg_catalog.row_to_json(m)::pg_catalog.text from ({sql.format(cookie)}) m"
+    return [json.loads(each or "null") for each in _ask(identity.current(), text)]
 
 
-def read_chunk(cookie: int, number: int) -> list[str] | None:
-    """A chunk of a job's rows, over a link where this transaction's snapshot is old. Inside the door."""
-    if not db.snapshot_is_old():
-        return db.chunk_of_rows(cookie, number)
-    text = db.chunk_text(cookie, number, link.seal("rows", cookie))
-    return [literal or "" for literal in link.own_command(text)]
+def chunk(cookie: int, number: int) -> list[str] | None:
+    """A chunk of a job's rows as composite literals, over a link where this transaction's snapshot is old."""
+    if not identity.snapshot_is_old():
+        found: list[str] | None = db.value(
+            "select r.rows from pgbackground.visible_rows r"
+            " where r.cookie operator(pg_catalog.=) $1 and r.chunk operator(pg_catalog.=) $2",
+            ("int8", "int4"),
+            (cookie, number),
+        )
+        return found
+    text = (
+        "select pg_catalog.unnest(r.rows) from pgbackground.visible_rows r"
+        f" where r.cookie operator(pg_catalog.=) {cookie} and r.chunk operator(pg_catalog.=) {number}"
+    )
+    return [each or "" for each in _ask(identity.current(), text)]

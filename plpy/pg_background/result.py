@@ -5,7 +5,7 @@ The rows themselves flow in PL/pgSQL (sql/functions/result.sql); here is what le
 
 from __future__ import annotations
 
-from pg_background import db, link, registry, session, tag, wait
+from pg_background import db, identity, registry, session, tag, wait
 from pg_background import row as composite
 from pg_background.errors import Refusal
 
@@ -29,8 +29,8 @@ def opened(pid: int, cookie: int) -> tuple[str | None, int, int, str | None]:
         return tag.full_tag(row["command_tag"], row["row_count"]), 1, 1, None
     if row["row_count"] and not row["columns"] and row["command_tag"] == "SELECT":
         # A row without columns fits no column list.
-        return None, 0, row["row_count"], db.privileged(lambda: _source(row))
-    return None, _width(row), row["row_count"], db.privileged(lambda: _source(row))
+        return None, 0, row["row_count"], _source(row)
+    return None, _width(row), row["row_count"], _source(row)
 
 
 def _width(row: dict[str, Any]) -> int:
@@ -42,11 +42,21 @@ def _width(row: dict[str, Any]) -> int:
 
 
 def _source(row: dict[str, Any]) -> str:
-    """Where a query finds the job's literals: in the tables, or over a link where its snapshot is too old."""
-    if db.snapshot_is_old():
-        return db.remote_literals_text(row["pid"], row["cookie"])
-    return db.stored_literals_text(
-        row["cookie"], db.count_chunks(row["cookie"]), link.seal("rows", row["cookie"])
+    """A FROM clause that gives the job's literals: from the tables, or over a link where this snapshot is too old."""
+    cookie = row["cookie"]
+    if identity.snapshot_is_old():
+        return f"pgbackground.literals({row['pid']}, {cookie}) l (literal)"
+    chunks = db.value(
+        "select coalesce(pg_catalog.max(r.chunk), 0) from pgbackground.visible_rows r"
+        " where r.cookie operator(pg_catalog.=) $1",
+        ("int8",),
+        (cookie,),
+    )
+    return (
+        f"pg_catalog.generate_series(1, {chunks}) n,"
+        " lateral (select r.rows from pgbackground.visible_rows r"
+        f" where r.cookie operator(pg_catalog.=) {cookie} and r.chunk operator(pg_catalog.=) n) c,"
+        " pg_catalog.unnest(c.rows) l (literal)"
     )
 
 
@@ -75,7 +85,7 @@ def finished(pid: int, cookie: int) -> dict[str, Any]:
             "0A000",
             hint="Use pg_background_launch for a job whose result is wanted.",
         )
-    if row["state"] not in registry.ENDED:
+    if row["live"]:
         wait.wait(pid, cookie)
         row = registry.find(pid, cookie)
     if row["detached"] or session.has_let_go(cookie):
@@ -114,14 +124,9 @@ def chunks(cookie: int, row_count: int) -> Iterator[list[str]]:
     """The stored rows, chunk by chunk."""
     number = 1
     while row_count > 0:
-        literals = _chunk(cookie, number)
+        literals = registry.chunk(cookie, number)
         if not literals:
             return
         yield literals
         row_count -= len(literals)
         number += 1
-
-
-def _chunk(cookie: int, number: int) -> list[str] | None:
-    literals: list[str] | None = db.privileged(lambda: registry.read_chunk(cookie, number))
-    return literals

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from time import monotonic
 
-from pg_background import cancel, launch, outcome, session, stats, wait
+from pg_background import cancel, db, launch, outcome, session, stats, wait
+from pg_background.errors import Refusal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -29,6 +30,25 @@ def run(
             cancel.cancel(job.pid, job.cookie, GRACE_MS)
             stats.timed_out()
         columns = outcome.outcome(job.pid, job.cookie)
+    except BaseException as error:
+        raise left_behind(job, error) from None
     finally:
         session.jobs().pop(job.cookie, None)
     return (*columns, timed_out, round((monotonic() - start) * 1000))
+
+
+def left_behind(job: session.TrackedJob, error: BaseException) -> BaseException:
+    """The caller stops waiting for his job: cancel it, and say in the error's detail what has become of it."""
+    try:
+        cancel.cancel(job.pid, job.cookie, GRACE_MS)
+        state = outcome.outcome(job.pid, job.cookie)[2]
+    except (Refusal, db.ServerError):
+        said = "The job could not be canceled: its outcome is unknown."
+    else:
+        said = f"The job was canceled; its state is {state}."
+    if not isinstance(error, (Refusal, db.ServerError)):
+        return error
+    fields = error.fields if isinstance(error, Refusal) else db.server_fields(error)
+    sqlstate = error.sqlstate if isinstance(error, Refusal) else db.sqlstate_of(error)
+    fields = {**fields, "detail": "\n".join(filter(None, (fields.get("detail"), said)))}
+    return Refusal(str(error), sqlstate, **fields)

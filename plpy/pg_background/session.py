@@ -14,7 +14,17 @@ MOST_LET_GO = 1000
 class TrackedJob:
     """A job that this session launched and has not detached."""
 
-    __slots__ = ("consumed", "cookie", "keeps_rows", "label", "lock_key", "pid", "role")
+    __slots__ = (
+        "consumed",
+        "cookie",
+        "keeps_rows",
+        "label",
+        "lock_key",
+        "on_its_way",
+        "pid",
+        "registration",
+        "role",
+    )
 
     def __init__(
         self, cookie: int, lock_key: int, pid: int, role: str, label: str | None, keeps_rows: bool
@@ -26,6 +36,10 @@ class TrackedJob:
         self.label = label
         self.keeps_rows = keeps_rows
         self.consumed = False
+        # The name of the link over which it was sent, until it is known to be in the registry.
+        self.on_its_way: str | None = None
+        # And what register_failure() takes, should it never get there.
+        self.registration: tuple[Any, ...] = ()
 
 
 def _memory() -> dict[str, Any]:
@@ -41,6 +55,13 @@ def jobs() -> dict[int, TrackedJob]:
         memory["jobs"] = {}
     found: dict[int, TrackedJob] = memory["jobs"]
     return found
+
+
+def has_arrived(cookie: int) -> None:
+    """The job is in the registry."""
+    job = jobs().get(cookie)
+    if job is not None:
+        job.on_its_way = None
 
 
 def let_go(cookie: int) -> None:

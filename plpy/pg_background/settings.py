@@ -43,16 +43,64 @@ TIME_UNITS = {"": 1, "us": 0.001, "ms": 1, "s": 1000, "min": 60000, "h": 3600000
 SIZE_UNITS = {"": 1, "B": 1, "kB": 1024, "MB": 1 << 20, "GB": 1 << 30, "TB": 1 << 40}
 
 
-def travelling(search_path: str) -> dict[str, str]:
+# What SQL can know of the settings of a session, and these: without those that no library has declared.
+_SET_IN_SESSION = (
+    "select s.name, pg_catalog.current_setting(s.name) as value from pg_catalog.pg_settings s"
+    " where s.source operator(pg_catalog.=) 'session' or s.source operator(pg_catalog.=) 'client'"
+    " or s.name operator(pg_catalog.=) any ($1)"
+)
+# Of these settings, each with the role that set it, those that no library has declared in this session.
+# $3: only what a stranger has set for a superuser.
+_UNDECLARED = (
+    "select array(select s.name from rows from (pg_catalog.unnest($1), pg_catalog.unnest($2)) s (name, setter)"
+    " where case when not $3"
+    "  or exists (select from pg_catalog.pg_roles r where r.rolsuper"
+    "              and r.rolname operator(pg_catalog.=) any (array[session_user, current_user]))"
+    "  and not exists (select from pg_catalog.pg_roles r where r.oid operator(pg_catalog.=) s.setter"
+    "              and r.rolname operator(pg_catalog.=) any (array[session_user, current_user]))"
+    " then not exists (select from pg_catalog.pg_settings d where d.name operator(pg_catalog.=) s.name) end)"
+)
+
+
+def travelling(search_path: str, own_login: bool, role: int) -> dict[str, str]:
     """The settings that the worker takes over: those that this session has set.
 
     search_path: the caller's own, because inside the door there is another one.
+    own_login: the worker logs in as the session does. role: the caller's, as an oid.
+    What no library has declared may be set by anybody, and once a library declares it, it counts as set with the
+    rights of the job. So it does not travel to another's login, nor from a stranger to a superuser.
     """
-    found = dict(guc.own() if guc.available() else db.settings_set_in_session(guc.WHOEVER_SET_THEM))
-    for name in STAY & found.keys():
-        del found[name]
-    found["search_path"] = search_path
+    found = guc.own() if guc.available() else _set_in_session()
+    doubtful = {
+        name: setter or 0
+        for name, _, setter in found
+        if "." in name and not (own_login and setter in (None, role))
+    }
+    left_out = _undeclared(doubtful, own_login) if doubtful else ()
+    taken = {name: value for name, value, _ in found if name not in STAY and name not in left_out}
+    taken["search_path"] = search_path
+    return taken
+
+
+def _set_in_session() -> list[tuple[str, str, int | None]]:
+    rows = db.rows(_SET_IN_SESSION, ("text[]",), (list(guc.WHOEVER_SET_THEM),))
+    return [(row["name"], row["value"], None) for row in rows]
+
+
+def _undeclared(setters: Mapping[str, int], own_login: bool) -> list[str]:
+    found: list[str] = db.value(
+        _UNDECLARED,
+        ("text[]", "oid[]", "bool"),
+        (list(setters), list(setters.values()), own_login),
+    )
     return found
+
+
+def milliseconds(timeout: str | None) -> int:
+    """A time-out as the server writes it, in ms; 0 for none."""
+    if not timeout:
+        return 0
+    return max(0, int(timeout) if timeout.isdecimal() else _with_unit(timeout, TIME_UNITS, 0))
 
 
 class Options:

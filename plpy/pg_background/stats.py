@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pg_background import db, registry, session, settings
+from pg_background import identity, registry, session, settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def settle(of_session: Counters) -> None:
     """Count the jobs that have ended since the last time."""
     for cookie in list(of_session.pending):
         row = registry.look(cookie)
-        if row is not None and row["state"] not in registry.ENDED:
+        if row is not None and row["live"]:
             continue
         of_session.pending.discard(cookie)
         if row is not None:
@@ -65,7 +65,7 @@ def stats() -> tuple[Any, ...]:
     settle(of_session)
     counts = of_session.counts
     ended = sum(counts.values())
-    options = settings.Options(db.caller())
+    options = settings.Options(identity.caller())
     return (
         of_session.launched,
         counts["stopped"],

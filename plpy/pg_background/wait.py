@@ -4,13 +4,19 @@ from __future__ import annotations
 
 from time import monotonic
 
-from pg_background import db, guard, queue, registry
+from pg_background import db, lock, overdue, queue, registry
 from pg_background.errors import Refusal, unknown_handle
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
 
 # Looking around between two slices of waiting: soon at first, because a deadlock with the caller
 # is to be found before the server's own detector picks the job as its victim.
 SLICES_MS = (50, 150, 300, 500)
 AWAIT_SLICE_MS = 100
+# While the job waits for this session: without a lock, or the server would see a deadlock where there may be none.
+BLOCKED_SLICE_MS = 20
 # Waiting for a queued job: it starts by itself, this is for the case that it does not.
 QUEUE_SLICES_MS = (2, 5, 10, 20, 50)
 STARTING_TURNS = 10
@@ -39,8 +45,8 @@ class Deadline:
 def wait(pid: int, cookie: int, timeout_ms: int | None = 0) -> bool:
     """Wait for the job's end. True: it has ended; False: the time is over.
 
-    Raises 42704, 55000, 42501 for the handle, 40P01 when the job waits for this session, 55P03 when
-    the caller's lock_timeout passes.
+    Raises 42704, 55000, 42501 for the handle, 40P01 when the job waits for this session for longer than
+    deadlock_timeout, 55P03 when the caller's lock_timeout passes.
     """
     place, key = registry.lock_key(pid, cookie)
     return key is None or until_ended(place, cookie, key, Deadline(timeout_ms))
@@ -50,9 +56,21 @@ def until_ended(pid: int, cookie: int, key: int, deadline: Deadline) -> bool:
     """Wait for a job's end until the deadline; one with pid 0 may be in the queue, also once more."""
     if pid:
         return _until_free(key, cookie, deadline)
-    while _until_started(cookie, deadline) and _until_free(key, cookie, deadline):
-        row = registry.look(cookie)
-        if row is None or row["state"] != "queued":
+    while True:
+        row = _started(cookie, deadline)
+        if row is None:
+            return False
+        if not row["live"]:
+            return True
+        if not _until_free(row["lock_key"], cookie, deadline):
+            return False
+
+
+def released(cookie: int, key: int, patience_ms: int) -> bool:
+    """Does a running job end within so many ms, whoever else keeps its lock?"""
+    deadline = Deadline(patience_ms)
+    while not deadline.passed():
+        if lock.wait(key, deadline.slice_ms(AWAIT_SLICE_MS)) or has_ended(0, cookie, 0):
             return True
     return False
 
@@ -61,32 +79,46 @@ def has_ended(pid: int, cookie: int, key: int) -> bool:
     """Has the job ended, without waiting?"""
     if pid == 0:
         row = registry.look(cookie)
-        return row is None or row["state"] in registry.ENDED
-    return db.await_lock(key, 0)
+        return row is None or not row["live"]
+    return lock.wait(key, 0)
 
 
-def _until_started(cookie: int, deadline: Deadline) -> bool:
-    """Wait until a job has left the queue, and start what can be started. Raises 40P01."""
+def _started(cookie: int, deadline: Deadline) -> dict[str, Any] | None:
+    """Wait until a job has left the queue, and start what can start: its row. None: the time is over. Raises 40P01."""
     turn = 0
     while True:
         row = registry.look(cookie)
-        if row is None or row["state"] != "queued":
-            return True
+        if row is None:
+            return {"live": False}
+        if row["state"] != "queued":
+            return row
+        if turn == 0 and row["transaction"] is not None and _is_of_this_transaction(cookie):
+            raise _deadlock("The job begins when this transaction, which has enqueued it, commits.")
         if turn % STARTING_TURNS == 0:
             # At least once, however short the time is: who only ever looks must not wait for a queue that stands.
             db.privileged(queue.start_waiting)
         if deadline.passed():
-            return False
+            return None
         if turn % BLOCKED_TURNS == BLOCKED_TURNS - 1:
             _refuse_full_of_blocked(cookie)
         db.sleep(deadline.slice_ms(QUEUE_SLICES_MS[min(turn, len(QUEUE_SLICES_MS) - 1)]))
         turn += 1
 
 
+def _is_of_this_transaction(cookie: int) -> bool:
+    found: bool = db.value(
+        "select exists (select from pgbackground.visible_job j where j.cookie operator(pg_catalog.=) $1"
+        " and j.transaction operator(pg_catalog.=) pg_catalog.pg_current_xact_id_if_assigned())",
+        ("int8",),
+        (cookie,),
+    )
+    return found
+
+
 def _refuse_full_of_blocked(cookie: int) -> None:
     """No place will ever be free when every job that takes one waits for this session. Raises 40P01."""
     pids = db.privileged(lambda: queue.pids_in_the_way(cookie))
-    if pids and all(db.waits_for_me([pid]) for pid in pids):
+    if pids and all(lock.waits_for_me([pid]) for pid in pids):
         raise _deadlock(
             "Every job that takes a place waits for this session, so the queued one cannot start."
         )
@@ -94,39 +126,73 @@ def _refuse_full_of_blocked(cookie: int) -> None:
 
 def _until_free(key: int, cookie: int, deadline: Deadline) -> bool:
     """Wait for a job's lock, looking around between slices. Raises 40P01, 55P03."""
-    if db.await_lock(key, deadline.slice_ms(SLICES_MS[0])):
+    if lock.wait(key, deadline.slice_ms(SLICES_MS[0])):
         return True
-    impatience = Deadline(db.lock_timeout_ms())
+    impatience = Deadline(lock.timeout_ms())
+    blocked = Blocked()
     turn = 0
     while not deadline.passed():
-        if look_around(cookie):
+        row = look_around(cookie)
+        if row is None:
             return True
         if impatience.passed():
             raise Refusal("canceling wait due to lock timeout", "55P03")
-        turn = min(turn + 1, len(SLICES_MS) - 1)
-        if db.await_lock(key, impatience.slice_ms(deadline.slice_ms(SLICES_MS[turn]))):
+        if blocked.by_me(row):
+            db.sleep(deadline.slice_ms(BLOCKED_SLICE_MS))
+            slice_ms = 0
+        else:
+            turn = min(turn + 1, len(SLICES_MS) - 1)
+            slice_ms = impatience.slice_ms(deadline.slice_ms(SLICES_MS[turn]))
+        if lock.wait(key, slice_ms):
             return True
-    return False
+    # Whoever only ever looks for a moment comes by, too.
+    return look_around(cookie) is None
 
 
-def look_around(cookie: int) -> bool:
-    """Between two slices: has the job ended although its lock is taken, or is its time-out over?
+class Blocked:
+    """How long a job has waited for this very session, as its waiter sees it."""
 
-    Raises 40P01 when it waits for this session.
+    __slots__ = ("_limit",)
+
+    def __init__(self) -> None:
+        self._limit: Deadline | None = None
+
+    def by_me(self, row: dict[str, Any]) -> bool:
+        """Does the job wait for this session? Raises 40P01 when it has for longer than deadlock_timeout."""
+        pids = [pid for pid in (row["pid"], row["executor_pid"]) if pid]
+        if not lock.waits_for_me(pids):
+            self._limit = None
+            return False
+        if self._limit is None:
+            self._limit = Deadline(_deadlock_timeout_ms())
+        elif self._limit.passed():
+            raise _deadlock(
+                f"The job's process {pids[-1]} needs a lock or the end of a snapshot of this session. The job goes on."
+            )
+        return True
+
+
+def _deadlock_timeout_ms() -> int:
+    milliseconds: int = db.value(
+        "select s.setting::pg_catalog.int4 from pg_catalog.pg_settings s"
+        " where s.name operator(pg_catalog.=) 'deadlock_timeout'"
+    )
+    return milliseconds
+
+
+def look_around(cookie: int) -> dict[str, Any] | None:
+    """Between two slices: the row of the job that still lives; None when it has ended although its lock is taken.
+
+    A job whose time-out is over is ended on the way.
     """
     row = registry.look(cookie)
-    if row is None or row["state"] in registry.ENDED:
-        return True
+    if row is None or not row["live"]:
+        return None
     if row["state"] == "queued":
         _refuse_full_of_blocked(cookie)
-        return False
-    guard.keep_time_out(row)
-    pids = [pid for pid in (row["pid"], row["executor_pid"]) if pid]
-    if db.waits_for_me(pids):
-        raise _deadlock(
-            f"The job's process {pids[-1]} needs a lock or the end of a snapshot of this session."
-        )
-    return False
+    elif row["overdue"]:
+        overdue.end_some()
+    return row
 
 
 def _deadlock(detail: str) -> Refusal:
@@ -153,11 +219,16 @@ def await_end(pid: int | None, cookie: int | None, timeout_ms: int | None = 0) -
         if place == 0 and not has_ended(place, cookie, key):
             db.privileged(queue.start_waiting)
             db.sleep(deadline.slice_ms(AWAIT_SLICE_MS))
-        elif db.await_lock(key, deadline.slice_ms(AWAIT_SLICE_MS)):
+        elif place == 0 or lock.wait(key, deadline.slice_ms(AWAIT_SLICE_MS)):
+            return
+        row = registry.look(cookie)
+        if row is None or not row["live"]:
             return
         if deadline.passed():
             raise Refusal("canceling wait due to timeout", "57014")
-        row = registry.look(cookie)
-        if row is None or row["state"] in registry.ENDED:
-            return
-        guard.keep_time_out(row)
+        if row["state"] == "running":
+            place, key = row["pid"], row["lock_key"]
+            if row["begun"] is False:
+                place = 0
+        if row["overdue"]:
+            overdue.end_some()

@@ -2,7 +2,7 @@ create procedure @extschema@.pg_background_await(pid int4, cookie int8, timeout_
 language plpython3u
 as $python$
 if "pg_background @hash@" not in GD:
-    plpy.execute('select @extschema@._load()')
+    plpy.execute('select pgbackground.load()')
 GD["pg_background @hash@"].await_(pid, cookie, timeout_ms)
 $python$;
 comment on procedure @extschema@.pg_background_await(int4, int8, int4) is

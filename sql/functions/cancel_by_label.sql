@@ -2,7 +2,7 @@ create function @extschema@.pg_background_cancel_by_label(pattern text, grace_ms
 language plpython3u volatile parallel unsafe
 as $python$
 if "pg_background @hash@" not in GD:
-    plpy.execute('select @extschema@._load()')
+    plpy.execute('select pgbackground.load()')
 return GD["pg_background @hash@"].cancel_by_label(pattern, grace_ms)
 $python$;
 comment on function @extschema@.pg_background_cancel_by_label(text, int4) is

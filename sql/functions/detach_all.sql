@@ -2,7 +2,7 @@ create function @extschema@.pg_background_detach_all() returns int4
 language plpython3u volatile parallel unsafe
 as $python$
 if "pg_background @hash@" not in GD:
-    plpy.execute('select @extschema@._load()')
+    plpy.execute('select pgbackground.load()')
 return GD["pg_background @hash@"].detach_all()
 $python$;
 comment on function @extschema@.pg_background_detach_all() is

@@ -2,7 +2,7 @@ create function @extschema@.pg_background_error_info(pid int4, cookie int8) retu
 language plpython3u volatile strict parallel unsafe
 as $python$
 if "pg_background @hash@" not in GD:
-    plpy.execute('select @extschema@._load()')
+    plpy.execute('select pgbackground.load()')
 return GD["pg_background @hash@"].error_info(pid, cookie)
 $python$;
 comment on function @extschema@.pg_background_error_info(int4, int8) is

@@ -2,7 +2,7 @@ create function @extschema@.pg_background_get_progress(pid int4, cookie int8) re
 language plpython3u volatile parallel unsafe
 as $python$
 if "pg_background @hash@" not in GD:
-    plpy.execute('select @extschema@._load()')
+    plpy.execute('select pgbackground.load()')
 return GD["pg_background @hash@"].get_progress(pid, cookie)
 $python$;
 comment on function @extschema@.pg_background_get_progress(int4, int8) is

@@ -2,7 +2,7 @@ create function @extschema@.pg_background_launch_params(sql text, params jsonb, 
 language plpython3u volatile parallel unsafe
 as $python$
 if "pg_background @hash@" not in GD:
-    plpy.execute('select @extschema@._load()')
+    plpy.execute('select pgbackground.load()')
 return GD["pg_background @hash@"].launch_params(sql, params, label)
 $python$;
 comment on function @extschema@.pg_background_launch_params(text, jsonb, text) is

@@ -2,7 +2,7 @@ create function @extschema@.pg_background_outcome(p_pid int4, p_cookie int8) ret
 language plpython3u volatile parallel unsafe
 as $python$
 if "pg_background @hash@" not in GD:
-    plpy.execute('select @extschema@._load()')
+    plpy.execute('select pgbackground.load()')
 return GD["pg_background @hash@"].outcome(p_pid, p_cookie)
 $python$;
 comment on function @extschema@.pg_background_outcome(int4, int8) is

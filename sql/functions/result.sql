@@ -9,21 +9,21 @@ declare
     detail pg_catalog.text;
     rows_read pg_catalog.int8;
 begin
-    select * into opened from @extschema@._open_result(pid, cookie);
+    select * into opened from pgbackground.open_result(pid, cookie);
     if opened.tag is not null then
-        types := array['text'];
+        types := array['pg_catalog.text'];
     elsif opened.source is null then
         return;
     end if;
     loop
         begin
-            perform @extschema@._in_english();
-            return query execute @extschema@._probe(types, opened.width);
+            perform pgbackground.in_english();
+            return query execute pgbackground.probe(types, opened.width);
             raise sqlstate 'PGBGL';
         exception
             when datatype_mismatch then
                 get stacked diagnostics detail = pg_exception_detail;
-                types := @extschema@._learned(types, detail, opened.width);
+                types := pgbackground.learned(types, detail, opened.width);
             when sqlstate 'PGBGL' then
                 -- It fits. Raised to leave nothing of the probe behind.
                 exit;
@@ -33,9 +33,9 @@ begin
         return query select opened.tag;
         return;
     end if;
-    return query execute @extschema@._typed_rows(opened.source, types, pid, cookie);
+    return query execute pgbackground.typed_rows(opened.source, types, pid, cookie);
     get diagnostics rows_read = row_count;
-    perform @extschema@._all_read(rows_read, opened.row_count);
+    perform pgbackground.all_read(rows_read, opened.row_count);
 end
 $plpgsql$;
 comment on function @extschema@.pg_background_result(int4, int8) is

@@ -2,7 +2,7 @@ create function @extschema@.pg_background_revoke_privileges(role_name text, prin
 language plpython3u volatile parallel unsafe
 as $python$
 if "pg_background @hash@" not in GD:
-    plpy.execute('select @extschema@._load()')
+    plpy.execute('select pgbackground.load()')
 return GD["pg_background @hash@"].revoke_privileges(role_name, print_commands)
 $python$;
 comment on function @extschema@.pg_background_revoke_privileges(text, bool) is

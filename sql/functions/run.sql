@@ -2,7 +2,7 @@ create function @extschema@.pg_background_run(sql text, queue_size int4 default 
 language plpython3u volatile parallel unsafe
 as $python$
 if "pg_background @hash@" not in GD:
-    plpy.execute('select @extschema@._load()')
+    plpy.execute('select pgbackground.load()')
 return GD["pg_background @hash@"].run(sql, queue_size, timeout_ms, label)
 $python$;
 comment on function @extschema@.pg_background_run(text, int4, int4, text) is

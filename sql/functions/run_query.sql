@@ -11,21 +11,21 @@ declare
     detail pg_catalog.text;
     rows_read pg_catalog.int8;
 begin
-    select * into opened from @extschema@._open_query(sql, queue_size, timeout_ms, label);
+    select * into opened from pgbackground.open_query(sql, queue_size, timeout_ms, label);
     if opened.tag is not null then
-        types := array['text'];
+        types := array['pg_catalog.text'];
     elsif opened.source is null then
         return;
     end if;
     loop
         begin
-            perform @extschema@._in_english();
-            return query execute @extschema@._probe(types, opened.width);
+            perform pgbackground.in_english();
+            return query execute pgbackground.probe(types, opened.width);
             raise sqlstate 'PGBGL';
         exception
             when datatype_mismatch then
                 get stacked diagnostics detail = pg_exception_detail;
-                types := @extschema@._learned(types, detail, opened.width);
+                types := pgbackground.learned(types, detail, opened.width);
             when sqlstate 'PGBGL' then
                 exit;
         end;
@@ -33,9 +33,9 @@ begin
     if opened.tag is not null then
         return query select opened.tag;
     else
-        return query execute @extschema@._typed_rows(opened.source, types, opened.pid, opened.cookie);
+        return query execute pgbackground.typed_rows(opened.source, types, opened.pid, opened.cookie);
         get diagnostics rows_read = row_count;
-        perform @extschema@._all_read(rows_read, opened.row_count);
+        perform pgbackground.all_read(rows_read, opened.row_count);
     end if;
     perform @extschema@.pg_background_detach(opened.pid, opened.cookie);
 end

@@ -2,7 +2,7 @@ create function @extschema@.pg_background_submit(sql text, queue_size int4 defau
 language plpython3u volatile parallel unsafe
 as $python$
 if "pg_background @hash@" not in GD:
-    plpy.execute('select @extschema@._load()')
+    plpy.execute('select pgbackground.load()')
 return GD["pg_background @hash@"].submit(sql, queue_size, label)
 $python$;
 comment on function @extschema@.pg_background_submit(text, int4, text) is

@@ -2,7 +2,7 @@ create function @extschema@.pg_background_wait(pid int4, cookie int8, timeout_ms
 language plpython3u volatile strict parallel unsafe
 as $python$
 if "pg_background @hash@" not in GD:
-    plpy.execute('select @extschema@._load()')
+    plpy.execute('select pgbackground.load()')
 return GD["pg_background @hash@"].wait(pid, cookie, timeout_ms)
 $python$;
 comment on function @extschema@.pg_background_wait(int4, int8, int4) is

@@ -2,7 +2,7 @@ create function @extschema@.pg_background_wait_any(handles @extschema@.pg_backgr
 language plpython3u volatile parallel unsafe
 as $python$
 if "pg_background @hash@" not in GD:
-    plpy.execute('select @extschema@._load()')
+    plpy.execute('select pgbackground.load()')
 return GD["pg_background @hash@"].wait_any(handles, timeout_ms)
 $python$;
 comment on function @extschema@.pg_background_wait_any(@extschema@.pg_background_handle[], int4) is

@@ -1,5 +1,5 @@
 -- Purpose: how many connections are left: those that superusers keep for themselves are not counted.
-create function @extschema@._connections_left() returns int8
+create function pgbackground.connections_left() returns int8
 language sql volatile parallel restricted security definer
 set search_path = pg_catalog, pg_temp
 as $sql$
@@ -14,14 +14,14 @@ create view @extschema@.pg_background_metrics as
         select j.role as role_id, j.state,
                pg_catalog.count(*) as jobs,
                pg_catalog.sum(extract(epoch from j.finished_at - coalesce(j.started_at, j.launched_at)))::float8 as seconds
-          from @extschema@.job j
-         where j.state in ('stopped', 'error', 'canceled')
+          from pgbackground.job j
+         where not j.live
          group by j.role, j.state
     ), live as materialized (
         select t.role as role_id, j.state, coalesce(j.started_at, j.launched_at) as since
-          from @extschema@.job t,
-               lateral @extschema@._as_told(t) j
-         where t.state in ('queued', 'running')
+          from pgbackground.job t,
+               lateral pgbackground.told(t) j
+         where t.live
     ), mine as materialized (
         select r.oid as role_id, r.rolname as role
           from pg_catalog.pg_roles r
@@ -30,14 +30,14 @@ create view @extschema@.pg_background_metrics as
         select f.role_id, f.state, pg_catalog.sum(f.jobs) as jobs, pg_catalog.sum(f.seconds) as seconds
           from (select k.role_id, k.state, k.jobs, k.seconds from kept k
                 union all
-                select r.role, r.state, r.jobs, r.seconds from @extschema@.retired r) f
+                select r.role, r.state, r.jobs, r.seconds from pgbackground.retired r) f
          group by f.role_id, f.state
     ), durations as (
         select j.role as role_id,
                pg_catalog.percentile_cont(array[0.5, 0.95]) within group (
                    order by extract(epoch from j.finished_at - coalesce(j.started_at, j.launched_at))::float8) as seconds
-          from @extschema@.job j
-         where j.state in ('stopped', 'error', 'canceled')
+          from pgbackground.job j
+         where not j.live
          group by j.role
     )
     select 'pg_background_jobs'::text as name,
@@ -92,13 +92,13 @@ create view @extschema@.pg_background_metrics as
     union all
     select 'pg_background_registry_bytes', pg_catalog.jsonb_build_object('table', t.name),
            pg_catalog.pg_total_relation_size(t.id)::float8
-      from (values ('job', '@extschema@.job'::regclass), ('job_rows', '@extschema@.job_rows'::regclass),
-                   ('job_message', '@extschema@.job_message'::regclass)) t (name, id)
+      from (values ('job', 'pgbackground.job'::regclass), ('job_rows', 'pgbackground.job_rows'::regclass),
+                   ('job_message', 'pgbackground.job_message'::regclass)) t (name, id)
     union all
     select 'pg_background_registry_rows', '{"table": "job"}',
            (select coalesce(pg_catalog.sum(k.jobs), 0) from kept k)::float8 + (select pg_catalog.count(*) from live)
      where pg_catalog.pg_has_role('pg_monitor', 'USAGE')
     union all
-    select 'pg_background_free_connections', '{}', @extschema@._connections_left();
+    select 'pg_background_free_connections', '{}', pgbackground.connections_left();
 comment on view @extschema@.pg_background_metrics is
     'Counters and gauges as Prometheus wants them: (name, labels, value). Jobs of the roles whose rights you have; of all roles, and the number of rows in the registry, for superusers and members of pg_monitor. One scan of the finished jobs that are kept. Beyond pg_background.';

@@ -20,12 +20,13 @@ EMPTY = "with an empty registry"
 FILL = f"""
 insert into {SCHEMA}.pg_background_config values ('max_history', '100000000')
     on conflict (name) do update set value = excluded.value;
-insert into {SCHEMA}.job (
-    cookie, lock_key, pid, launcher_pid, login, role, sql, kinds, expected_tag, session_limit, timeout_ms,
-    queue_size, mode, keeps_rows, state, token, launched_at, started_at, finished_at, row_count, command_tag)
-select 1000000000000 + i, 2000000000000 + i, 100000 + i %% 50, 200000, r.oid, r.oid, 'insert into t values (1)',
-       '{{none}}', 'INSERT', 16, 0, 65536, 'inline', false, 'stopped', gen_random_uuid(),
-       now(), now(), now(), 1, 'INSERT'
+insert into pgbackground.job (
+    cookie, lock_key, pid, launcher_pid, login, login_name, role, role_name, sql, kinds, expected_tag, session_limit,
+    timeout_ms, queue_size, mode, keeps_rows, state, launched_at, started_at, finished_at, row_count, command_tag,
+    number)
+select 1000000000000 + i, 2000000000000 + i, 100000 + i %% 50, 200000, r.oid, r.rolname, r.oid, r.rolname,
+       'insert into t values (1)', '{{none}}', 'INSERT', 16,
+       0, 65536, 'inline', false, 'stopped', now(), now(), now(), 1, 'INSERT', i
   from generate_series(1, %s) i, pg_roles r
  where r.rolname = current_user;
 """
@@ -54,7 +55,7 @@ def measure(place: Place) -> Iterator[Row]:
     rows = place.effort.history
     with place.another_database() as other, place.connect() as full, place.connect(other) as empty:
         full.execute(FILL % rows)
-        full.execute(f"vacuum analyze {SCHEMA}.job")
+        full.execute("vacuum analyze pgbackground.job")
         launches = {HERE: _launch(full), EMPTY: _launch(empty)}
         samples = in_turns(launches, place.effort.quick)
         what = f"launch(), {rows:,} finished jobs [in the session]"
@@ -112,7 +113,7 @@ def _retirement(session: psycopg.Connection[Any], rows: int) -> Row:
     samples = []
     while True:
         began = time.perf_counter()
-        gone = (session.execute(f"select {SCHEMA}._retire(10000)").fetchone() or (0,))[0]
+        gone = (session.execute("select pgbackground.retire(10000)").fetchone() or (0,))[0]
         seconds = time.perf_counter() - began
         if not gone:
             break

@@ -35,8 +35,8 @@ begin
     perform {SCHEMA}.pg_background_detach(h.pid, h.cookie);
 end $$ language plpgsql
 """
-STATE = f"""
-select (select count(*) from {SCHEMA}.job), pg_total_relation_size('{SCHEMA}.job') / 1048576.0,
+STATE = """
+select (select count(*) from pgbackground.job), pg_total_relation_size('pgbackground.job') / 1048576.0,
        (select count(*) from pg_stat_activity a where a.application_name like 'pg_background%%'
            and a.datname = current_database()),
        (select count(*) from pg_locks l where l.locktype = 'advisory'),

@@ -148,6 +148,6 @@ def _assert_whole(session: Session, admin: Session) -> None:
         admin.execute("select background.pg_background_cancel(%s, %s, 2000)", (pid, cookie))
         assert admin.outcome(Handle(pid, cookie)).completed
     assert (
-        admin.value(sql.SQL("select count(*) from background.job where sql is null").as_string())
+        admin.value(sql.SQL("select count(*) from pgbackground.job where sql is null").as_string())
         == 0
     )

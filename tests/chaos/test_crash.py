@@ -104,7 +104,7 @@ def test_stopped_and_effect_are_one_fact_across_crashes(
     for turn in range(rounds(4, 200)):
         observer = Session(db.connect())
         observer.execute("truncate public.t")
-        observer.execute("truncate background.job, background.job_rows")
+        observer.execute("truncate pgbackground.job, pgbackground.job_rows")
         launchers = [
             Launcher(
                 Session(db.connect(app, application_name="launcher")),

@@ -50,7 +50,7 @@ def test_fifty_launchers_never_run_more_jobs_than_allowed(
         observer = Session(db.connect())
         while not stop.wait(0.002):
             seen.append(
-                observer.value("select count(*) from background.job where state = 'running'")
+                observer.value("select count(*) from pgbackground.job where state = 'running'")
             )
 
     def launch(session: Session) -> None:
@@ -76,7 +76,7 @@ def test_fifty_launchers_never_run_more_jobs_than_allowed(
     watcher.join()
     spans = admin.rows(
         "select extract(epoch from launched_at), extract(epoch from finished_at)"
-        " from background.job where state = 'stopped'"
+        " from pgbackground.job where state = 'stopped'"
     )
     most = max(_most_at_once(spans), *seen)
     counted(

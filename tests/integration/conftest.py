@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.fix_db import Database, Roles
+from tests.fix_db import Database, Roles, unique_name
 from tests.integration.verbs import Session
+from tools.local_server import find_bin
+from tools.product import build
+from tools.servers import Server
+
+EXTENSION = "pg_background_plpy"
 
 
 @pytest.fixture
@@ -48,3 +57,39 @@ def launcher(connect: Callable[..., Session]) -> Iterator[Session]:
 def observer(connect: Callable[..., Session]) -> Session:
     """Give another session of the same role, which has launched nothing."""
     return connect(application_name="observer")
+
+
+@pytest.fixture
+def bare(server: Server, roles: Roles) -> Iterator[str]:  # noqa: ARG001 (dropped after it)
+    """Give the name of a database without the product."""
+    with server.database(unique_name("bare")) as name:
+        yield name
+
+
+@pytest.fixture
+def extension_folder(
+    server: Server,
+    tmp_path: Path,
+    extension_folder_alone: None,  # noqa: ARG001
+) -> Iterator[Path]:
+    """Put the extension's files where the server looks for them, and take them away again."""
+    if server.local is None:
+        pytest.skip("CREATE EXTENSION needs files on the server's disk: only on a local server")
+    program = find_bin() / "pg_config"
+    run = subprocess.run([str(program), "--sharedir"], capture_output=True, text=True, check=True)
+    folder = Path(run.stdout.strip()) / "extension"
+    if not os.access(folder, os.W_OK):
+        pytest.skip(f"CREATE EXTENSION needs files in {folder}, which this user may not write")
+    if list(folder.glob(f"{EXTENSION}*")):
+        pytest.skip(f"{folder} holds {EXTENSION} already: it is not ours to replace")
+    build(tmp_path)
+    copied = []
+    try:
+        for file in tmp_path.glob(f"{EXTENSION}*"):
+            copied.append(folder / file.name)
+            shutil.copyfile(file, copied[-1])
+            copied[-1].chmod(0o644)
+        yield tmp_path
+    finally:
+        for file in copied:
+            file.unlink(missing_ok=True)

@@ -10,18 +10,6 @@ import psycopg
 from tests.fix_wait import eventually
 from tests.integration.verbs import Handle, Session
 
-# A job may do to its guard what a role may do to its own sessions.
-END_GUARD = (
-    "select pg_terminate_backend(pid) from pg_stat_activity"
-    " where query ~ '^call background._guard' and state = 'active'"
-)
-# The guard is asked before the job is, but the two begin side by side.
-GUARD_ENDED = (
-    f"do $$ begin loop perform * from ({END_GUARD}) g; exit when found;"
-    " perform pg_sleep(0.005); perform pg_stat_clear_snapshot(); end loop; end $$"
-)
-
-
 # The verbs that wait for a job; {0}: its pid, {1}: its cookie.
 WAITS = {
     "wait": "select background.pg_background_wait({0}, {1})",
@@ -93,3 +81,19 @@ def most_at_once(session: Session, chosen: str = "true") -> int:
         f" where {chosen}) r"
     )
     return found
+
+
+def enqueue(session: Session, text: str | None, **options: Any) -> Handle:
+    """Queue a job in the session's own transaction."""
+    named = "".join(f", {name} => %s" for name in options)
+    found = session.rows(
+        f"select pid, cookie from background.pg_background_enqueue(%s::text{named})",
+        [text, *options.values()],
+    )
+    return Handle(*found[0])
+
+
+def ended(session: Session, job: Handle) -> tuple[str | None, str | None]:
+    """Wait for a job's end by looking, and give its state and SQLSTATE."""
+    outcome = session.until_ended(job)
+    return outcome.state, outcome.sqlstate

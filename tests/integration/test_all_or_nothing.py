@@ -54,7 +54,7 @@ def test_a_statement_that_fails_after_many_rows_leaves_no_rows(
     assert launcher.finished(job).sqlstate == "22012"
     with pytest.raises(psycopg.errors.DivisionByZero):
         launcher.result(job, "n int4")
-    assert admin.value("select count(*) from background.job_rows") == 0
+    assert admin.value("select count(*) from pgbackground.job_rows") == 0
 
 
 def test_a_deferred_constraint_that_fails_is_recorded_and_the_effects_are_gone(

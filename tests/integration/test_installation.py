@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
-from psycopg import sql
+from psycopg import errors, sql
 
-from tests.fix_db import Database, Roles, unique_name
+from tests.fix_db import Database, Roles
 from tests.integration.verbs import Session
-from tools.local_server import find_bin
-from tools.product import build, install, run_sql_file
+from tools.product import InstallError, build, install, run_sql_file
 from tools.servers import Server
 
 EXTENSION = "pg_background_plpy"
@@ -61,70 +56,44 @@ found (text) as (
 select f.text, s.name from found f, s
 """
 
+INTERNALS = "pgbackground"
 # Internal functions that pin no search_path, each for a reason that does not go away by itself.
 UNPINNED = {
     # A procedure that commits may not have settings of its own (2D000).
-    "_run": "commits",
-    "_run_top_level": "commits",
-    "_rest": "commits",
-    "_run_one": "commits",
-    "_leave_snapshot": "commits",
-    "_commit": "commits",
-    "_guard": "commits",
-    "_start_queued": "commits",
-    "_keep_time_outs": "commits",
-    # The planner can only put a function without settings into the query.
-    "_is_overdue": "names its operators in full",
+    "launch": "commits",
+    "run": "commits",
+    "run_one": "commits",
+    "run_top_level": "commits",
+    "work_after": "commits",
+    "keep_clock": "commits",
+    "tick": "commits",
+    "new_transaction": "commits",
+    "commit": "commits",
+    "let_go": "commits",
+    "start_queued": "commits",
+    "tidy_up": "discards, which no function with settings may",
+    # The library's own, in C.
+    "dblink": "in C",
+    "dblink_connect_u": "in C",
+    "dblink_disconnect": "in C",
+    "dblink_send_query": "in C",
+    "dblink_is_busy": "in C",
+    "dblink_get_result": "in C",
     # The job's own SQL, or its rows, are seen under the search_path of the job.
-    "_apply_settings": "sets the search_path of the job",
-    "_execute": "runs the job's SQL",
-    "_perform": "runs the job's SQL",
-    "_with_params": "runs the job's SQL",
-    "_keep_rows": "runs the job's SQL",
-    "_literals": "writes the job's rows",
-    "_plain_literal": "writes the job's rows",
-    "_columns": "looks at the job's rows",
+    "apply_settings": "sets the search_path of the job",
+    "execute": "runs the job's SQL",
+    "perform": "runs the job's SQL",
+    "with_params": "runs the job's SQL",
+    "end_held_cursors": "runs the job's SQL",
+    "keep_rows": "runs the job's SQL",
+    "literals": "writes the job's rows",
+    "plain_literal": "writes the job's rows",
+    "columns": "looks at the job's rows",
     # What a reader does runs under the reader's own search_path, and the launcher's must travel.
-    "_records": "makes rows of the reader's types",
-    "_open_result": "runs for a reader",
-    "_open_query": "launches",
+    "records": "makes rows of the reader's types",
+    "open_result": "runs for a reader",
+    "open_query": "launches",
 }
-
-
-@pytest.fixture
-def bare(server: Server) -> Iterator[str]:
-    """Give the name of a database without the product."""
-    with server.database(unique_name("bare")) as name:
-        yield name
-
-
-@pytest.fixture
-def extension_folder(
-    server: Server,
-    tmp_path: Path,
-    extension_folder_alone: None,  # noqa: ARG001
-) -> Iterator[Path]:
-    """Put the extension's files where the server looks for them, and take them away again."""
-    if server.local is None:
-        pytest.skip("CREATE EXTENSION needs files on the server's disk: only on a local server")
-    program = find_bin() / "pg_config"
-    run = subprocess.run([str(program), "--sharedir"], capture_output=True, text=True, check=True)
-    folder = Path(run.stdout.strip()) / "extension"
-    if not os.access(folder, os.W_OK):
-        pytest.skip(f"CREATE EXTENSION needs files in {folder}, which this user may not write")
-    if list(folder.glob(f"{EXTENSION}*")):
-        pytest.skip(f"{folder} holds {EXTENSION} already: it is not ours to replace")
-    build(tmp_path)
-    copied = []
-    try:
-        for file in tmp_path.glob(f"{EXTENSION}*"):
-            copied.append(folder / file.name)
-            shutil.copyfile(file, copied[-1])
-            copied[-1].chmod(0o644)
-        yield tmp_path
-    finally:
-        for file in copied:
-            file.unlink(missing_ok=True)
 
 
 def objects(server: Server, database: str, schema: str) -> list[str]:
@@ -155,10 +124,11 @@ def test_create_extension_and_install_sql_give_the_same_objects(
         connection.execute("create extension dblink")
         connection.execute("create schema background")
         connection.execute(f"create extension {EXTENSION} schema background")
-    by_extension = objects(server, bare, "background")
-    by_file = objects(server, db.name, "background")
-    assert len(by_file) > 100, "the comparison compares nothing"
-    assert by_extension == by_file
+    for schema, least in (("background", 30), (INTERNALS, 100)):
+        by_extension = objects(server, bare, schema)
+        by_file = objects(server, db.name, schema)
+        assert len(by_file) > least, "the comparison compares nothing"
+        assert by_extension == by_file
 
 
 @pytest.mark.usefixtures("extension_folder")
@@ -177,6 +147,7 @@ def test_the_extension_works_in_any_schema(
     with psycopg.connect(server.dsn(bare), autocommit=True) as connection:
         connection.execute(f"drop extension {EXTENSION}")
     assert len(objects(server, bare, schema)) == 1, "the schema itself and nothing in it"
+    assert objects(server, bare, INTERNALS) == []
 
 
 @pytest.mark.parametrize("schema", ["elsewhere", ODD_SCHEMA])
@@ -197,32 +168,37 @@ def test_installing_into_another_schema_gives_the_same_objects(
         texts = [text.replace("elsewhere", "background") for text in texts]
         return sorted(re.sub(r"pg_background [0-9a-f]{16}", "pg_background HASH", t) for t in texts)
 
-    assert plain(objects(server, bare, "elsewhere")) == plain(
-        objects(server, db.name, "background")
-    )
+    for here, there in (("elsewhere", "background"), (INTERNALS, INTERNALS)):
+        assert plain(objects(server, bare, here)) == plain(objects(server, db.name, there))
 
 
-def test_two_installations_in_one_database_do_not_meddle(
+@pytest.mark.parametrize("second", ["background", "elsewhere"])
+def test_a_second_installation_in_a_database_is_refused_and_changes_nothing(
+    server: Server, bare: str, roles: Roles, second: str
+) -> None:
+    install(server.dsn(bare))
+    before = everything(server, bare)
+    contents = [objects(server, bare, schema) for schema in ("background", INTERNALS)]
+    with pytest.raises(InstallError, match="already installed in this database"):
+        install(server.dsn(bare), second)
+    assert everything(server, bare) == before
+    assert [objects(server, bare, schema) for schema in ("background", INTERNALS)] == contents
+    works(server, bare, "background", roles.create())
+
+
+@pytest.mark.usefixtures("extension_folder")
+def test_the_extension_is_refused_where_the_file_has_been_installed(
     server: Server, bare: str, roles: Roles
 ) -> None:
-    role = roles.create()
-    for schema in ("one", "two"):
-        install(server.dsn(bare), schema)
-    for schema in ("one", "two", "one"):
-        works(server, bare, schema, role)
-    with psycopg.connect(server.dsn(bare)) as connection:
-        counts = connection.execute(
-            "select (select count(*) from one.job), (select count(*) from two.job)"
-        ).fetchone()
-    assert counts == (2, 1)
-
-
-def test_installing_twice_is_refused_and_changes_nothing(server: Server, bare: str) -> None:
     install(server.dsn(bare))
-    before = objects(server, bare, "background")
-    with pytest.raises(Exception, match="already exists"):
-        install(server.dsn(bare))
-    assert objects(server, bare, "background") == before
+    before = everything(server, bare)
+    with psycopg.connect(server.dsn(bare), autocommit=True) as connection:
+        connection.execute("create schema elsewhere")
+        with pytest.raises(errors.DuplicateObject, match="already installed in this database"):
+            connection.execute(f"create extension {EXTENSION} schema elsewhere")
+        connection.execute("drop schema elsewhere")
+    assert everything(server, bare) == before
+    works(server, bare, "background", roles.create())
 
 
 EVERYTHING = """
@@ -244,23 +220,25 @@ order by 1
 """
 
 
+def everything(server: Server, database: str) -> list[str]:
+    """Return the names of all objects in a database."""
+    with psycopg.connect(server.dsn(database)) as connection:
+        return [row[0] for row in connection.execute(EVERYTHING).fetchall()]
+
+
 def test_uninstalling_leaves_nothing_but_the_role(
     server: Server, bare: str, tmp_path: Path, roles: Roles
 ) -> None:
-    def everything() -> list[str]:
-        with psycopg.connect(server.dsn(bare)) as connection:
-            return [row[0] for row in connection.execute(EVERYTHING).fetchall()]
-
     with psycopg.connect(server.dsn(bare)) as connection:
         connection.execute("create extension plpython3u")
         connection.execute("create extension dblink")
-    before = everything()
+    before = everything(server, bare)
     install_file = build(tmp_path)
     run_sql_file(server.dsn(bare), install_file)
     works(server, bare, "background", roles.create())
-    assert everything() != before
+    assert everything(server, bare) != before
     run_sql_file(server.dsn(bare), tmp_path / "uninstall.sql")
-    assert everything() == before
+    assert everything(server, bare) == before
     with psycopg.connect(server.dsn(bare)) as connection:
         found = connection.execute(
             "select rolcanlogin, rolsuper from pg_roles where rolname = 'pgbackground_role'"
@@ -275,32 +253,12 @@ def test_every_public_object_has_a_comment(admin: Session) -> None:
         admin.rows("""
         select p.oid::regprocedure::text from pg_proc p
          where p.pronamespace = 'background'::regnamespace
-           and p.proname !~ '^_' and obj_description(p.oid, 'pg_proc') is null
+           and obj_description(p.oid, 'pg_proc') is null
         union all
         select c.oid::regclass::text from pg_class c
          where c.relnamespace = 'background'::regnamespace and c.relkind in ('r', 'v', 'c')
-           and c.relname !~ '^_'
            and obj_description(c.oid, 'pg_class') is null
            and obj_description(c.reltype, 'pg_type') is null
-        """)
-        == []
-    )
-
-
-def test_nothing_is_granted_to_public(admin: Session) -> None:
-    assert (
-        admin.rows("""
-        select p.oid::regprocedure::text
-          from pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
-         where p.pronamespace = 'background'::regnamespace and a.grantee = 0
-        union all
-        select c.oid::regclass::text
-          from pg_class c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a
-         where c.relnamespace = 'background'::regnamespace and a.grantee = 0
-        union all
-        select n.nspname
-          from pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
-         where n.nspname = 'background' and a.grantee = 0
         """)
         == []
     )
@@ -318,14 +276,16 @@ def test_the_role_of_the_users_may_call_every_public_function(admin: Session) ->
 
 def test_every_function_pins_its_search_path(admin: Session) -> None:
     unpinned = admin.rows("""
-        select p.proname, l.lanname, p.prosecdef from pg_proc p join pg_language l on l.oid = p.prolang
-         where p.pronamespace = 'background'::regnamespace
+        select n.nspname, p.proname, p.prosecdef from pg_proc p join pg_namespace n on n.oid = p.pronamespace
+         where n.nspname in ('background', 'pgbackground')
            and not exists (select from unnest(p.proconfig) c where c ~ '^search_path=')
         """)
-    assert [name for name, _, definer in unpinned if definer] == [], "security definer"
+    assert [name for _, name, definer in unpinned if definer] == [], "security definer"
     # The public verbs must see their caller's search_path, because it travels with a job;
-    # _source_* return a constant.
+    # source_* return a constant.
     internal = {
-        name for name, _, _ in unpinned if name.startswith("_") and not name.startswith("_source_")
+        name
+        for schema, name, _ in unpinned
+        if schema == INTERNALS and not name.startswith("source_")
     }
     assert internal == set(UNPINNED)

@@ -163,7 +163,7 @@ def test_users_may_not_change_the_limits(launcher: Session) -> None:
         "insert into background.pg_background_limits values ('database', null, 1000)",
         "update background.pg_background_limits set max_workers = 1000",
         "delete from background.pg_background_limits",
-        "begin; lock table background.registration",
+        "begin; lock table pgbackground.place",
     ):
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
             launcher.execute(statement)
@@ -223,7 +223,7 @@ def test_a_refused_launch_leaves_nothing_behind(
     fill(launcher, stops, 1)
     for _ in range(5):
         assert_full(launcher, "session", 1)
-    assert admin.value("select count(*) from background.job") == 1
+    assert admin.value("select count(*) from pgbackground.job") == 1
     assert len(launcher.listed()) == 1
     workers = "select count(*) from pg_stat_activity where datname = %s and usename = %s"
     user = launcher.value("select current_user::text")

@@ -164,7 +164,7 @@ def test_workers_log_in_by_peer_with_a_map(cluster: Cluster, app: Callable[[], S
     cluster.configure(hba)
     assert "Peer authentication failed" in str(refusal(app()).diag.message_detail)
     major = app().connection.info.server_version // 10000
-    version = "16" if major >= IDENT_KNOWS_MEMBERS else "14"
+    version = "16" if major >= IDENT_KNOWS_MEMBERS else "15"
     cluster.configure(hba, block(f"peer pg_ident.conf {version}"))
     assert works(app())
 

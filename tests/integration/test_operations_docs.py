@@ -117,7 +117,7 @@ def test_a_dump_restores_the_product_without_the_jobs(
         run_sql_file(server.dsn(restored), dump)
         copy = Database(server, restored)
         session = Session(copy.connect())
-        assert session.value("select count(*) from background.job") == 0
+        assert session.value("select count(*) from pgbackground.job") == 0
         chosen = "select value from background.pg_background_config where name = 'retention'"
         assert session.value(chosen) == "2 days"
         assert session.result(session.launch("select 7")) == [("7",)]

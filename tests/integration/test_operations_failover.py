@@ -10,7 +10,6 @@ import pytest
 
 from tests.fix_db import USER_ROLE
 from tests.fix_wait import eventually
-from tests.integration.queues import GUARD_ENDED
 from tests.integration.verbs import Handle, Session
 from tools.local_server import LocalServer, ServerError, find_bin
 from tools.product import install
@@ -185,11 +184,13 @@ def test_a_standby_neither_starts_queued_jobs_nor_ends_overdue_ones(pair: Pair, 
     launcher.execute(
         "set pg_background.when_full = 'queue'; set pg_background.worker_timeout = 1500"
     )
-    running = launcher.launch(f"{GUARD_ENDED}; select pg_sleep(600)")
+    running = launcher.launch(
+        "do $$ begin loop begin perform pg_sleep(600); exception when query_canceled then null; end; end loop; end $$"
+    )
     queued = launcher.launch("select 1")
     assert queued.pid == 0
     admin.execute("delete from background.pg_background_limits")
-    overdue = "select background._is_overdue(j) from background.job j where cookie = %s"
+    overdue = "select pgbackground.is_overdue(j) from pgbackground.job j where cookie = %s"
     eventually(lambda: admin.value(overdue, [running.cookie]))
     pair.until_replayed()
     standby = pair.connect(pair.standby)

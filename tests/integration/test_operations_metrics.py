@@ -64,7 +64,7 @@ def test_durations_are_summed_counted_and_ranked(
         job = launcher.launch("select 1")
         launcher.wait(job)
         admin.execute(
-            "update background.job set finished_at = launched_at + %s * interval '1 s'"
+            "update pgbackground.job set finished_at = launched_at + %s * interval '1 s'"
             " where cookie = %s",
             (seconds, job.cookie),
         )

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import psycopg
 import pytest
 
+from tests.fix_db import Roles
 from tests.fix_wait import Gate, eventually
 from tests.integration.queues import use_queue
 from tests.integration.verbs import Handle, Session
@@ -36,12 +39,12 @@ def run_many(session: Session, count: int, statement: str = "select 1") -> None:
 def age(admin: Session, job: Handle, by: str) -> None:
     """Let time pass for one job."""
     admin.execute(
-        "update background.job set launched_at = launched_at - %s::interval,"
+        "update pgbackground.job set launched_at = launched_at - %s::interval,"
         " finished_at = finished_at - %s::interval where cookie = %s",
         (by, by, job.cookie),
     )
     # Workers look once a minute: it is over, too.
-    admin.execute("select setval('background.retired_none', 1)")
+    admin.execute("update pgbackground.retirement set none_at = null")
 
 
 def until_forgotten(session: Session, job: Handle) -> None:
@@ -56,7 +59,7 @@ def until_forgotten(session: Session, job: Handle) -> None:
 
 def count(admin: Session, table: str) -> int:
     """Count the rows of one of the product's tables."""
-    number: int = admin.value(f"select count(*) from background.{table}")
+    number: int = admin.value(f"select count(*) from pgbackground.{table}")
     return number
 
 
@@ -67,8 +70,8 @@ def test_the_registry_stays_at_max_history_over_thousands_of_jobs(
     sizes = []
     for _ in range(6):
         run_many(launcher, 500)
-        admin.execute("vacuum background.job, background.job_rows")
-        sizes.append(admin.value("select pg_relation_size('background.job')"))
+        admin.execute("vacuum pgbackground.job, pgbackground.job_rows")
+        sizes.append(admin.value("select pg_relation_size('pgbackground.job')"))
         assert count(admin, "job") <= 100 + SLACK
         assert count(admin, "job_rows") <= 100 + SLACK
     assert sizes[-1] <= 2 * sizes[0]
@@ -90,7 +93,7 @@ def test_a_job_older_than_retention_is_forgotten_with_its_rows(
     assert launcher.result(young) == [("2",)]
     with pytest.raises(psycopg.errors.UndefinedObject):
         launcher.result(old)
-    assert not admin.rows("select from background.job_rows where cookie = %s", [old.cookie])
+    assert not admin.rows("select from pgbackground.job_rows where cookie = %s", [old.cookie])
 
 
 def test_a_detached_success_of_submit_is_kept_for_an_hour(
@@ -134,7 +137,7 @@ def test_a_large_result_goes_piece_by_piece(launcher: Session, admin: Session) -
     assert count(admin, "job_rows") >= 300
     age(admin, job, "8 days")
     until_forgotten(launcher, job)
-    assert not admin.rows("select from background.job_rows where cookie = %s", [job.cookie])
+    assert not admin.rows("select from pgbackground.job_rows where cookie = %s", [job.cookie])
 
 
 def test_running_and_queued_jobs_stay_however_old_they_are(
@@ -161,13 +164,13 @@ def test_a_job_whose_worker_died_unseen_is_forgotten_in_the_end(
     gate.arrived()
     admin.execute("select pg_terminate_backend(%s, 10000)", [job.pid])
     admin.execute(
-        "update background.job set launched_at = launched_at - interval '2 hours' where cookie = %s",
+        "update pgbackground.job set launched_at = launched_at - interval '2 hours' where cookie = %s",
         [job.cookie],
     )
 
     def gone() -> bool:
         observer.wait(observer.launch("select 1"))
-        return not admin.rows("select from background.job where cookie = %s", [job.cookie])
+        return not admin.rows("select from pgbackground.job where cookie = %s", [job.cookie])
 
     eventually(gone)
 
@@ -199,11 +202,11 @@ def test_a_job_that_somebody_works_with_is_passed_over(launcher: Session, admin:
         launcher.wait(job)
         age(admin, job, "8 days")
     admin.execute("begin")
-    admin.execute("select from background.job where cookie = %s for update", [first.cookie])
+    admin.execute("select from pgbackground.job where cookie = %s for update", [first.cookie])
     until_forgotten(launcher, second)
     admin.execute("commit")
     # A worker may have looked once more, found nothing else, and told the others for a minute.
-    admin.execute("select setval('background.retired_none', 1)")
+    admin.execute("update pgbackground.retirement set none_at = null")
     until_forgotten(launcher, first)
 
 
@@ -217,9 +220,50 @@ def test_the_workers_of_a_busy_server_retire_side_by_side(
             observer.wait(job)
     assert count(admin, "job") <= 50 + SLACK
     assert not admin.rows(
-        "select from background.job_rows r"
-        " where not exists (select from background.job j where j.cookie = r.cookie)"
+        "select from pgbackground.job_rows r"
+        " where not exists (select from pgbackground.job j where j.cookie = r.cookie)"
     )
+
+
+def test_the_jobs_of_one_role_never_push_out_those_of_another(
+    launcher: Session, admin: Session, connect: Callable[..., Session], roles: Roles
+) -> None:
+    choose(admin, "max_history", "50")
+    other = connect(roles.create("other"))
+    unread = other.launch("select 'unread'")
+    other.wait(unread)
+    run_many(launcher, 500)
+    assert other.result(unread) == [("unread",)]
+    assert count(admin, "job") <= 1 + 50 + SLACK
+
+
+def test_a_role_that_rests_has_no_longer_history_than_others(
+    launcher: Session, admin: Session, connect: Callable[..., Session], roles: Roles
+) -> None:
+    other = connect(roles.create("other"))
+    run_many(other, 300)
+    choose(admin, "max_history", "10")
+
+    def few() -> bool:
+        launcher.wait(launcher.launch("select pg_sleep(0.06)"))
+        return count(admin, "job") <= 2 * 10 + SLACK
+
+    eventually(few)
+
+
+def test_a_role_whose_jobs_are_all_gone_begins_a_history_of_the_same_length(
+    launcher: Session, admin: Session
+) -> None:
+    choose(admin, "max_history", "0")
+    run_many(launcher, 1500)
+    admin.execute("select pgbackground.retire(10000)")
+    assert count(admin, "job") <= SLACK
+    choose(admin, "max_history", "100")
+    run_many(launcher, 50)
+    kept = [launcher.launch(f"select {n}") for n in range(50)]
+    assert [launcher.result(job) for job in kept] == [[(str(n),)] for n in range(50)]
+    run_many(launcher, 500)
+    assert count(admin, "job") <= 100 + SLACK
 
 
 def test_a_long_history_costs_the_queue_and_the_doctor_nothing(
@@ -228,14 +272,15 @@ def test_a_long_history_costs_the_queue_and_the_doctor_nothing(
     launcher.wait(launcher.launch("select 1"))
     choose(admin, "max_history", "1000000")
     columns = admin.value(
-        "select string_agg(attname, ', ') from pg_attribute where attrelid = 'background.job'::regclass"
+        "select string_agg(attname, ', ') from pg_attribute where attrelid = 'pgbackground.job'::regclass"
+        " and attgenerated = ''"
         " and attnum > 0 and not attisdropped and attname not in ('cookie', 'number')"
     )
     admin.execute(
-        f"insert into background.job (cookie, {columns})"
-        f" select i, {columns} from background.job, generate_series(1, 100000) i"
+        f"insert into pgbackground.job (cookie, number, {columns})"
+        f" select i, i, {columns} from pgbackground.job, generate_series(1, 100000) i"
     )
-    admin.execute("analyze background.job")
+    admin.execute("analyze pgbackground.job")
     use_queue(launcher, 1)
     jobs = [launcher.launch(statement) for statement in (gate.sql, "select 1")]
     assert jobs[1].pid == 0

@@ -16,12 +16,14 @@ from tests.integration.verbs import Session
 TOP = Path(__file__).resolve().parents[2] / "tools" / "top"
 
 
-def top(db: Database, user: str, *arguments: str) -> list[str]:
-    """Run tools/top as a role and return the lines of its screen."""
+def top(db: Database, user: str, *arguments: str, lines: int | None = None) -> list[str]:
+    """Run tools/top as a role and return the lines of its screen, which has so many."""
     parts = conninfo_to_dict(db.server.dsn(db.name, user, password=user))
     names = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER"}
     environment = {name: str(parts[key]) for key, name in names.items() if key in parts}
     environment["PGPASSWORD"] = str(parts.get("password", ""))
+    if lines:
+        environment["LINES"] = str(lines)
     run = subprocess.run(
         [str(TOP), *arguments],
         env={"PATH": os.environ["PATH"], **environment},
@@ -29,9 +31,9 @@ def top(db: Database, user: str, *arguments: str) -> list[str]:
         text=True,
         check=True,
     )
-    lines = run.stdout.splitlines()
-    assert all(len(line) < 80 for line in lines)
-    return lines
+    screen = run.stdout.removesuffix("\n").split("\n")
+    assert all(len(line) < 80 for line in screen)
+    return screen
 
 
 def line_of(lines: list[str], word: str) -> tuple[str, str]:

@@ -155,7 +155,7 @@ def test_several_statements_are_refused(launcher: Session, admin: Session) -> No
     for text in ("select $1::int4; select 2", "delete from t; insert into t values ($1)"):
         with pytest.raises(psycopg.errors.FeatureNotSupported, match="single statement"):
             launch(launcher, text, [1])
-    assert admin.value("select count(*) from background.job") == 0
+    assert admin.value("select count(*) from pgbackground.job") == 0
     assert answer(launcher, "select $1::int4;", [1], "n int4") == [(1,)]
     assert answer(launcher, "select $1::text || ';'; -- the end", ["x"]) == [("x;",)]
 
@@ -164,7 +164,7 @@ def test_several_statements_are_refused(launcher: Session, admin: Session) -> No
 def test_anything_but_an_array_is_refused(launcher: Session, admin: Session, params: str) -> None:
     with pytest.raises(psycopg.errors.InvalidParameterValue, match="must be a JSON array"):
         launch(launcher, "select $1::text", params)
-    assert admin.value("select count(*) from background.job") == 0
+    assert admin.value("select count(*) from pgbackground.job") == 0
 
 
 def test_a_null_text_is_a_null_handle(launcher: Session) -> None:

@@ -22,13 +22,13 @@ from tools.product import install
 HOLD = """
 create function public.hold() returns trigger language plpgsql as $$
 begin
-    if exists (select from background.job where pid = pg_backend_pid() and begun is false)
+    if exists (select from pgbackground.job where pid = pg_backend_pid() and begun is false)
        or current_query() like '%_executor_starts%' then
         perform pg_advisory_xact_lock_shared(4711);
     end if;
     return null;
 end $$;
-create trigger hold before update on background.job for each statement execute function public.hold();
+create trigger hold before update on pgbackground.job for each statement execute function public.hold();
 """
 
 
@@ -146,7 +146,7 @@ def test_whoever_waits_already_goes_on_waiting(
     assert_ran_once(launcher, job)
 
 
-@pytest.mark.parametrize("who", ["launcher", "observer", "doctor"])
+@pytest.mark.parametrize("who", ["launcher", "observer"])
 def test_the_job_keeps_its_place_before_those_launched_after_it(
     launcher: Session,
     observer: Session,
@@ -161,18 +161,14 @@ def test_the_job_keeps_its_place_before_those_launched_after_it(
     second = launcher.launch("insert into t select count(*) + 1 from t")
     kill(worker)
     hold.open()
-    if who == "doctor":
-        admin.execute("select from background.pg_background_check()")
-        last = second
-    else:
-        session = {"launcher": launcher, "observer": observer}[who]
-        use_queue(session)
-        last = session.launch("insert into t select count(*) + 1 from t")
-        assert last.pid == 0
+    session = {"launcher": launcher, "observer": observer}[who]
+    use_queue(session)
+    last = session.launch("insert into t select count(*) + 1 from t")
+    assert last.pid == 0
     for each in (job, second, last):
         assert admin.until_ended(each).state == "stopped"
     rows = admin.rows("select n from t order by n")
-    assert rows == [(n,) for n in range(1, 3 if last is second else 4)]
+    assert rows == [(n,) for n in range(1, 4)]
     starts = "select cookie from background.pg_background_jobs where cookie = any (%s) order by started_at"
     order = [job.cookie, second.cookie, *([] if last is second else [last.cookie])]
     assert [row[0] for row in admin.rows(starts, [order])] == order
@@ -248,9 +244,8 @@ def test_a_job_that_was_started_over_a_link_goes_back_too(
     assert launcher.rows("select n from t") == ([(1,)] if text != "vacuum t" else [])
 
 
-def test_a_job_that_loses_every_worker_is_given_up_some_time(
+def test_a_job_that_loses_one_worker_after_the_other_stays_in_the_queue_and_runs_in_the_end(
     launcher: Session,
-    admin: Session,
     hold: Hold,
     kill: Callable[[int], None],
     taken: tuple[Handle, int],
@@ -258,17 +253,15 @@ def test_a_job_that_loses_every_worker_is_given_up_some_time(
     job, worker = taken
     lost = [worker]
     kill(worker)
-    while launcher.outcome(job).state == "queued":
+    for _ in range(20):
+        assert launcher.outcome(job).state == "queued"
         launcher.wait(job, 1)
         lost.append(hold.arrived())
         kill(lost[-1])
-    assert len(lost) == 11
     hold.open()
-    outcome = launcher.outcome(job)
-    assert (outcome.state, outcome.sqlstate) == ("error", "57P01")
-    assert {launcher.outcome(Handle(pid, job.cookie)).state for pid in lost} == {"error"}
-    assert launcher.finished(launcher.launch("select 1")).state == "stopped"
-    assert states(admin, job) == ["error"]
+    assert launcher.wait(job, 20_000)
+    assert_ran_once(launcher, job)
+    assert {launcher.outcome(Handle(pid, job.cookie)).state for pid in lost} == {"stopped"}
 
 
 def test_a_crash_of_the_server_before_the_job_begins_loses_nothing() -> None:
@@ -294,7 +287,7 @@ def test_a_crash_of_the_server_before_the_job_begins_loses_nothing() -> None:
         admin.execute("checkpoint")
         server.crash()
         server.start()
-        taken_by = connect().execute("select pid from background.job where state = 'running'")
+        taken_by = connect().execute("select pid from pgbackground.job where state = 'running'")
         assert taken_by.fetchall() == [(worker,)]
         session = Session(connect("app"))
         assert session.outcome(job).state == "queued"

@@ -150,24 +150,20 @@ def doctor(session: Session) -> tuple[bool, str, str | None]:
     return found
 
 
-@pytest.mark.parametrize("who", ["launcher", "observer", "admin"])
-@pytest.mark.parametrize("begin", ["", "begin read only", "begin isolation level serializable"])
 @pytest.mark.usefixtures("gate")
-def test_after_the_death_of_all_workers_at_once_the_doctor_starts_the_queue_again(
-    launcher: Session, observer: Session, admin: Session, full: list[Handle], who: str, begin: str
+def test_after_the_death_of_all_workers_at_once_the_doctor_says_so_and_starts_nothing(
+    launcher: Session, admin: Session, full: list[Handle]
 ) -> None:
-    session = {"launcher": launcher, "observer": observer, "admin": admin}[who]
-    if begin:
-        session.execute(begin)
-        session.execute("select 1")
-    kill_workers(observer if who == "admin" else admin, full)
-    doctor(session)
-    if begin:
-        session.execute("rollback")
+    kill_workers(admin, full)
+    ok, detail, cure = doctor(admin)
+    assert not ok
+    assert "could start" in detail
+    assert "pg_background_wait" in (cure or "")
+    assert states(admin, *full[2:]) == ["queued"] * 4
+    launcher.wait(full[2], 1)
     for job in full[2:]:
         assert admin.until_ended(job).state == "stopped"
-    assert_all_written(launcher)
-    assert doctor(session) == (True, "no job waits for a place", None)
+    assert doctor(admin) == (True, "no job waits for a place", None)
 
 
 def test_the_doctor_tells_how_many_jobs_wait_and_leaves_a_full_house_alone(
@@ -177,7 +173,7 @@ def test_the_doctor_tells_how_many_jobs_wait_and_leaves_a_full_house_alone(
     admin: Session,
     full: list[Handle],
 ) -> None:
-    admin.execute("update background.job set launched_at = launched_at - interval '1 hour'")
+    admin.execute("update pgbackground.job set launched_at = launched_at - interval '1 hour'")
     for session in (launcher, admin):
         ok, detail, cure = doctor(session)
         assert (ok, cure) == (True, None)
@@ -185,25 +181,6 @@ def test_the_doctor_tells_how_many_jobs_wait_and_leaves_a_full_house_alone(
     assert states(admin, *full) == ["running"] * 2 + ["queued"] * 4
     stranger = connect(roles.create("stranger"))
     assert doctor(stranger) == (True, "no job waits for a place", None)
-
-
-def test_what_keeps_a_queued_job_from_starting_is_a_finding_of_the_doctor_and_no_error(
-    launcher: Session, admin: Session, app: str, full: list[Handle]
-) -> None:
-    leave(launcher, admin)
-    kill_workers(admin, full)
-    admin.execute("insert into background.pg_background_config values ('free_connections', '9999')")
-    ok, detail, cure = doctor(admin)
-    assert not ok
-    assert detail.startswith("waiting for a place: 4")
-    assert "no connection is left" in (cure or "")
-    admin.execute("delete from background.pg_background_config")
-    admin.execute(f"alter role {app} nologin")
-    ok, detail, cure = doctor(admin)
-    assert (ok, detail) == (False, "no job waits for a place; a queued job cannot start")
-    assert "not permitted to log in" in (cure or "")
-    assert [admin.outcome(job).sqlstate for job in full[2:]] == ["08001"] * 4
-    assert doctor(admin) == (True, "no job waits for a place", None)
 
 
 @pytest.mark.parametrize("who", ["launcher", "observer"])

@@ -120,6 +120,8 @@ def test_a_job_queued_in_a_security_definer_function_runs_as_its_owner(
         f" $$ select background.pg_background_launch($q${WHO}$q$) $$;"
         f" alter function public.as_owner() owner to {owner}"
     )
+    # Limits per session count each login of a session by itself.
+    limit(admin, "database", 1)
     job = Handle(*launcher.rows("select (h).pid, (h).cookie from public.as_owner() h")[0])
     assert job.pid == 0
     gate.open()

@@ -211,7 +211,7 @@ def test_submit_and_run_queue_too(
         b"select state from background.pg_background_run('insert into t values (2)')"
     )
     eventually(
-        lambda: admin.value("select count(*) from background.job where state = 'queued'") == 2
+        lambda: admin.value("select count(*) from pgbackground.job where state = 'queued'") == 2
     )
     gate.open()
     answer = launcher.connection.pgconn.get_result()

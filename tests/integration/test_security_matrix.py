@@ -21,25 +21,36 @@ from tools.servers import Server
 
 GOLDEN = Path(__file__).parent / "golden" / "privileges.txt"
 
-# Kinds of roles: nothing at all; a user; a member of a user who has jobs; another user; the DBA.
-KINDS = ("anon", "user", "member", "other", "dba")
+# Kinds of roles: nothing at all; a user; a member of a user who has jobs; another user; members of the server's own
+# roles and of nothing else; the DBA.
+SERVERS_OWN = {
+    "monitor": "pg_monitor",
+    "reader": "pg_read_all_data",
+    "writer": "pg_write_all_data",
+    "signaler": "pg_signal_backend",
+}
+KINDS = ("anon", "user", "member", "other", *SERVERS_OWN, "dba")
 OBJECTS = """
-    with home as (select 'background'::regnamespace::oid as oid)
-    select 'schema' as kind, n.nspname::text as name, n.oid, array['usage', 'create'] as rights
-      from pg_namespace n, home where n.oid = home.oid
+    with home as (
+        select n.oid, n.nspname::text || '.' as name
+          from pg_namespace n where n.nspname in ('background', 'pgbackground')
+    )
+    select 'schema' as kind, rtrim(home.name, '.') as name, home.oid, array['usage', 'create'] as rights
+      from home
     union all
-    select case c.relkind when 'v' then 'view' when 'S' then 'sequence' else 'table' end,
-           c.relname::text, c.oid,
+    select case c.relkind when 'v' then 'view' when 'S' then 'sequence' else 'table' end
+           || case when c.relkind not in ('v', 'S') and not c.relrowsecurity then ' (no rls)' else '' end,
+           home.name || c.relname, c.oid,
            case c.relkind when 'S' then array['usage', 'select', 'update']
                 else array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger'] end
       from pg_class c, home where c.relnamespace = home.oid and c.relkind in ('r', 'v', 'S', 'm', 'p', 'f')
     union all
     select case p.prokind when 'p' then 'procedure' else 'function' end
            || case when p.prosecdef then ' (definer)' else '' end,
-           p.proname::text || '(' || pg_get_function_identity_arguments(p.oid) || ')', p.oid, array['execute']
-      from pg_proc p, home where p.pronamespace = home.oid and p.proname not like '\\_source\\_%'
+           home.name || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')', p.oid, array['execute']
+      from pg_proc p, home where p.pronamespace = home.oid and not starts_with(p.proname, 'source_')
     union all
-    select 'type', t.typname::text, t.oid, array['usage']
+    select 'type', home.name || t.typname, t.oid, array['usage']
       from pg_type t left join pg_class c on c.oid = t.typrelid, home
      where t.typnamespace = home.oid and (t.typtype <> 'c' or c.relkind = 'c') and t.typcategory <> 'A'
     union all
@@ -69,6 +80,9 @@ def kinds(roles: Roles) -> dict[str, str]:
         "dba": roles.create("dba", member=False, options="superuser"),
     }
     roles.grant(made["user"], made["member"])
+    for kind, role in SERVERS_OWN.items():
+        made[kind] = roles.create(kind, member=False)
+        roles.grant(role, made[kind])
     return made
 
 
@@ -109,34 +123,62 @@ def test_nothing_is_granted_to_public(db: Database) -> None:
     with psycopg.connect(db.dsn) as connection:
         found = connection.execute(
             """
+            with home as (select n.oid from pg_namespace n where n.nspname in ('background', 'pgbackground'))
             select p.oid::regprocedure::text
-              from pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
-             where p.pronamespace = 'background'::regnamespace and a.grantee = 0
+              from home, pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+             where p.pronamespace = home.oid and a.grantee = 0
             union all
             select c.oid::regclass::text
-              from pg_class c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a
-             where c.relnamespace = 'background'::regnamespace and a.grantee = 0
+              from home, pg_class c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) a
+             where c.relnamespace = home.oid and a.grantee = 0
             union all
             select t.oid::regtype::text
-              from pg_type t left join pg_class c on c.oid = t.typrelid,
+              from home, pg_type t left join pg_class c on c.oid = t.typrelid,
                    aclexplode(coalesce(t.typacl, acldefault('T', t.typowner))) a
-             where t.typnamespace = 'background'::regnamespace and a.grantee = 0
+             where t.typnamespace = home.oid and a.grantee = 0
                and (t.typtype <> 'c' or c.relkind = 'c') and t.typcategory <> 'A'
             union all
-            select n.nspname::text from pg_namespace n, aclexplode(n.nspacl) a
-             where n.nspname = 'background' and a.grantee = 0
+            select n.nspname::text
+              from home, pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
+             where n.oid = home.oid and a.grantee = 0
             """
         ).fetchall()
     assert found == []
+
+
+def test_the_tables_are_nobodys_and_have_row_level_security_without_a_policy(
+    db: Database, kinds: dict[str, str]
+) -> None:
+    """Who may read or write all data has rights on every table: him the row level security stops."""
+    with psycopg.connect(db.dsn) as connection:
+        tables = connection.execute(
+            """
+            select c.oid::regclass::text, c.relrowsecurity,
+                   exists (select from pg_policy p where p.polrelid = c.oid),
+                   exists (select from aclexplode(c.relacl) a where a.grantee <> c.relowner),
+                   exists (select from unnest(%s::text[]) role where has_table_privilege(role, c.oid,
+                       'select, insert, update, delete, truncate, references, trigger'))
+              from pg_class c
+             where c.relnamespace in ('background'::regnamespace, 'pgbackground'::regnamespace)
+               and c.relkind not in ('v', 'S', 'c', 'i')
+            """,
+            [[kinds[kind] for kind in KINDS if kind not in ("reader", "writer", "dba")]],
+        ).fetchall()
+    assert len(tables) > 10
+    assert [each for each in tables if each[1:] != (True, False, False, False)] == []
 
 
 def test_everything_belongs_to_one_superuser(db: Database) -> None:
     with psycopg.connect(db.dsn) as connection:
         owners = connection.execute(
             """
-            select proowner from pg_proc where pronamespace = 'background'::regnamespace
-            union select relowner from pg_class where relnamespace = 'background'::regnamespace
-            union select nspowner from pg_namespace where nspname = 'background'
+            with home as (
+                select n.oid, n.nspowner from pg_namespace n where n.nspname in ('background', 'pgbackground')
+            )
+            select p.proowner from pg_proc p join home on home.oid = p.pronamespace
+            union select c.relowner from pg_class c join home on home.oid = c.relnamespace
+            union select t.typowner from pg_type t join home on home.oid = t.typnamespace
+            union select home.nspowner from home
             """
         ).fetchall()
         assert len(owners) == 1

@@ -109,7 +109,7 @@ def test_a_cookie_is_not_to_be_found_in_what_everybody_can_see(
 ) -> None:
     job = victim.launch(gate.sql)
     gate.arrived()
-    key = admin.value("select lock_key from background.job where cookie = %s", [job.cookie])
+    key = admin.value("select lock_key from pgbackground.job where cookie = %s", [job.cookie])
     assert key != job.cookie
     visible = str(stranger.rows("select * from pg_locks"))
     visible += str(stranger.rows("select * from pg_stat_activity"))
@@ -126,7 +126,7 @@ def test_cookies_and_lock_keys_have_no_order_and_do_not_repeat(
 ) -> None:
     for _ in range(20):
         launcher.wait(launcher.launch("select 1"))
-    rows = admin.rows("select cookie, lock_key from background.job order by launched_at")
+    rows = admin.rows("select cookie, lock_key from pgbackground.job order by launched_at")
     numbers = [number for row in rows for number in row]
     assert len(set(numbers)) == 40
     cookies = [row[0] for row in rows]

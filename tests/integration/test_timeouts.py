@@ -9,7 +9,7 @@ import pytest
 
 from tests.fix_db import Database, Roles
 from tests.fix_wait import Gate, eventually
-from tests.integration.queues import END_GUARD, GUARD_ENDED, WAITS, limit
+from tests.integration.queues import WAITS, limit
 from tests.integration.verbs import Handle, Outcome, Session
 
 CAUGHT_ONCE = (
@@ -37,13 +37,7 @@ ESCAPES = {
     "many rows": "select g, md5(g::text) from generate_series(1, 1000000000) g",
     "a set role": "insert into t values (1); set role none; select pg_sleep(600)",
     "freed locks": "insert into t values (1); select pg_advisory_unlock_all(); select pg_sleep(600)",
-    "guard ended": GUARD_ENDED + "; " + CAUGHT_FOR_EVER,
-    "guard ended again and again": "do $$ begin loop begin loop"
-    f" perform * from ({END_GUARD}) g; perform pg_sleep(0.01); end loop;"
-    " exception when query_canceled then null; end; end loop; end $$",
-    "guard canceled again and again": "do $$ begin loop begin loop"
-    f" perform * from ({END_GUARD.replace('terminate', 'cancel')}) g; perform pg_sleep(0.01);"
-    " end loop; exception when query_canceled then null; end; end loop; end $$",
+    "held cursor": "insert into t values (1); declare c cursor with hold for select pg_sleep(600)",
     "deferred": "insert into t values (1); create temp table s (n int4);"
     " create function pg_temp.slow() returns trigger language plpgsql as"
     " $$ begin perform pg_sleep(600); return null; end $$;"
@@ -57,22 +51,6 @@ def table(launcher: Session) -> None:
     """Make the table that jobs write to, and bound them."""
     launcher.execute("create table t (n int4)")
     launcher.execute("set pg_background.worker_timeout = '200ms'")
-
-
-@pytest.fixture(autouse=True)
-def no_guard_is_left(table: None, admin: Session, db: Database) -> object:  # noqa: ARG001
-    """After each test no session watches any longer."""
-    yield
-    eventually(lambda: not guards(admin, db))
-
-
-def guards(admin: Session, db: Database) -> list[tuple[int]]:
-    """The sessions that keep a time-out at this moment."""
-    return admin.rows(
-        "select pid from pg_stat_activity where datname = %s and state = 'active'"
-        " and query ~ '^call background._guard'",
-        [db.name],
-    )
 
 
 def assert_timed_out(session: Session, job: Handle) -> Outcome:
@@ -174,10 +152,11 @@ def test_a_top_level_statement_that_waits_for_a_lock_is_stopped(
 def test_a_time_out_may_have_a_unit(launcher: Session, admin: Session, value: str) -> None:
     launcher.execute(f"set pg_background.worker_timeout = '{value}'")
     job = launcher.launch("select pg_sleep(600)")
-    assert (
-        admin.value("select timeout_ms from background.job where cookie = %s", [job.cookie]) == 150
-    )
     assert launcher.wait(job, 20000)
+    assert (
+        admin.value("select timeout_ms from pgbackground.job where cookie = %s", [job.cookie])
+        == 150
+    )
     assert_timed_out(launcher, job)
 
 
@@ -189,9 +168,9 @@ def test_long_time_outs_are_read_as_postgresql_reads_them(
 ) -> None:
     launcher.execute(f"set pg_background.worker_timeout = '{value}'")
     job = launcher.launch("select 1")
-    found = admin.value("select timeout_ms from background.job where cookie = %s", [job.cookie])
-    assert found == milliseconds
     launcher.wait(job)
+    found = admin.value("select timeout_ms from pgbackground.job where cookie = %s", [job.cookie])
+    assert found == milliseconds
 
 
 @pytest.mark.parametrize(
@@ -206,7 +185,7 @@ def test_a_bad_time_out_is_refused_by_name_and_starts_nothing(
     assert '"pg_background.worker_timeout"' in (refusal.value.diag.message_primary or "")
     assert value in (refusal.value.diag.message_primary or "")
     assert '"ms"' in (refusal.value.diag.message_hint or "")
-    assert admin.value("select count(*) from background.job") == 0
+    assert admin.value("select count(*) from pgbackground.job") == 0
 
 
 def test_other_jobs_and_the_session_are_unharmed(launcher: Session, gate: Gate) -> None:
@@ -226,26 +205,19 @@ def test_other_jobs_and_the_session_are_unharmed(launcher: Session, gate: Gate) 
     assert launcher.finished(steady).state == "stopped"
 
 
-def test_after_jobs_that_ended_in_time_their_guards_touch_nobody(
+def test_a_time_out_takes_no_connection_of_its_own_and_touches_no_later_job(
     launcher: Session, admin: Session, db: Database
 ) -> None:
     launcher.execute("set pg_background.worker_timeout = '30s'")
     for n in range(5):
         assert launcher.result(launcher.launch(f"select {n}"), "n int4") == [(n,)]
-    eventually(lambda: not guards(admin, db))
+    count = "select count(*) from pg_stat_activity where datname = %s and application_name = %s"
+    assert admin.value(count, [db.name, "pg_background"]) <= 2
+    launcher.execute("set pg_background.worker_timeout = '300ms'")
+    launcher.wait(launcher.launch("select 1"))
     launcher.execute("set pg_background.worker_timeout = 0")
     later = launcher.launch("select pg_sleep(0.6)")
     assert launcher.finished(later).state == "stopped"
-
-
-def test_guards_are_used_again_instead_of_adding_up(
-    launcher: Session, admin: Session, db: Database
-) -> None:
-    launcher.execute("set pg_background.worker_timeout = '30s'")
-    for _ in range(20):
-        launcher.wait(launcher.launch("select 1"))
-    count = "select count(*) from pg_stat_activity where datname = %s and application_name = %s"
-    assert admin.value(count, [db.name, "pg_background"]) <= 6
 
 
 def test_the_time_out_holds_when_the_launcher_has_left(
@@ -253,7 +225,7 @@ def test_the_time_out_holds_when_the_launcher_has_left(
 ) -> None:
     leaver = connect()
     leaver.execute("set pg_background.worker_timeout = '400ms'")
-    job = leaver.launch(CAUGHT_ONCE)
+    job = leaver.launch("insert into t values (1); select pg_sleep(600)")
     leaver.close()
     admin.until_ended(job)
     assert_timed_out(admin, job)
@@ -297,7 +269,12 @@ def test_a_cancel_that_came_first_is_told_as_a_cancel(launcher: Session) -> None
 
 def test_a_cancel_after_the_time_out_does_not_hide_it(launcher: Session) -> None:
     job = launcher.launch(CAUGHT_FOR_EVER)
-    eventually(lambda: launcher.job(job)["timed_out"])
+
+    def told() -> bool:
+        launcher.wait(job, 10)
+        return bool(launcher.job(job)["timed_out"])
+
+    eventually(told)
     launcher.cancel(job)
     assert launcher.wait(job, 20000)
     assert_timed_out(launcher, job)
@@ -319,7 +296,7 @@ def test_stats_count_the_jobs_that_timed_out(launcher: Session) -> None:
     assert launcher.rows(stats) == [(2, 1)]
 
 
-def test_a_guard_does_not_hold_back_what_waits_for_all_snapshots(launcher: Session) -> None:
+def test_a_time_out_does_not_hold_back_what_waits_for_all_snapshots(launcher: Session) -> None:
     launcher.execute("set pg_background.worker_timeout = '60s'")
     for text in ("create index concurrently i on t (n)", "reindex index concurrently i"):
         job = launcher.launch(text)
@@ -327,10 +304,10 @@ def test_a_guard_does_not_hold_back_what_waits_for_all_snapshots(launcher: Sessi
         assert launcher.outcome(job).state == "stopped"
 
 
-def without_guard(session: Session, text: str = CAUGHT_FOR_EVER) -> Handle:
-    """Launch a job that ends its guard, and return when it has; there is time for that."""
-    session.execute("set pg_background.worker_timeout = '1500ms'")
-    job = session.launch(f"{GUARD_ENDED}; insert into t values (1); {text}")
+def overdue(session: Session) -> Handle:
+    """Launch a job that catches what the server does about its time-out, and return when it has begun."""
+    session.execute("set pg_background.worker_timeout = '500ms'")
+    job = session.launch(f"insert into t values (1); {CAUGHT_FOR_EVER}")
     eventually(
         lambda: session.value(
             "select count(*) from pg_locks where relation = 't'::regclass and pid = %s", [job.pid]
@@ -339,24 +316,9 @@ def without_guard(session: Session, text: str = CAUGHT_FOR_EVER) -> Handle:
     return job
 
 
-def test_a_guard_that_is_canceled_keeps_the_time_out(
-    launcher: Session, admin: Session, db: Database
-) -> None:
-    launcher.execute("set pg_background.worker_timeout = '3s'")
-    job = launcher.launch(CAUGHT_FOR_EVER)
-    pid = eventually(lambda: guards(admin, db))[0][0]
-    waits = "select wait_event from pg_stat_activity where pid = %s and wait_event = 'advisory'"
-    for _ in range(5):
-        eventually(lambda: admin.value(waits, [pid]))
-        admin.execute("select pg_cancel_backend(%s)", [pid])
-    assert guards(admin, db) == [(pid,)]
-    admin.until_ended(job)
-    assert_timed_out(admin, job)
-
-
 @pytest.mark.parametrize("verb", WAITS)
 @pytest.mark.parametrize("level", ["read committed", "repeatable read"])
-def test_whoever_waits_keeps_the_time_out_of_a_job_that_has_ended_its_guard(
+def test_whoever_waits_keeps_the_time_out_of_a_job_that_catches_it(
     launcher: Session, observer: Session, verb: str, level: str
 ) -> None:
     observer.execute(
@@ -365,7 +327,7 @@ def test_whoever_waits_keeps_the_time_out_of_a_job_that_has_ended_its_guard(
     if verb != "await":
         observer.execute("begin")
         observer.execute("select 1")
-    job = without_guard(launcher)
+    job = overdue(launcher)
     observer.execute(WAITS[verb].format(*job))
     if verb != "await":
         observer.execute("commit")
@@ -376,25 +338,11 @@ def test_whoever_waits_keeps_the_time_out_of_a_job_that_has_ended_its_guard(
     assert launcher.rows("select n from t") == []
 
 
-def test_the_doctor_keeps_the_time_out_of_a_job_that_has_ended_its_guard(
-    launcher: Session, connect: Callable[..., Session], roles: Roles
-) -> None:
-    job = without_guard(launcher)
-    stranger = connect(roles.create("stranger"))
-
-    def ended() -> bool:
-        stranger.execute("select from background.pg_background_check()")
-        return launcher.outcome(job).state == "error"
-
-    eventually(ended)
-    assert_timed_out(launcher, job)
-
-
 @pytest.mark.parametrize("how", ["refused", "queued"])
-def test_a_launch_into_a_full_house_ends_a_job_that_has_ended_its_guard(
+def test_a_launch_into_a_full_house_ends_a_job_that_catches_its_time_out(
     launcher: Session, observer: Session, admin: Session, how: str
 ) -> None:
-    job = without_guard(launcher)
+    job = overdue(launcher)
     limit(admin, "database", 1)
     if how == "queued":
         observer.execute("set pg_background.when_full = 'queue'; set statement_timeout = '20s'")
@@ -411,13 +359,3 @@ def test_a_launch_into_a_full_house_ends_a_job_that_has_ended_its_guard(
 
         assert observer.result(eventually(launched) or job, "n int4") == [(7,)]
     assert_timed_out(admin, job)
-
-
-def test_a_user_cannot_hold_back_others_with_the_end_of_overdue_jobs(
-    launcher: Session, observer: Session
-) -> None:
-    observer.execute("begin")
-    with pytest.raises(psycopg.errors.InvalidTransactionTermination):
-        observer.execute("call background._keep_time_outs()")
-    observer.execute("rollback")
-    assert launcher.wait(without_guard(launcher), 20000)

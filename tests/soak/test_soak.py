@@ -144,19 +144,19 @@ def test_many_jobs_leave_nothing_but_what_retention_keeps(
     _work(sessions, JOBS - JOBS // 5, 1000)
     growth = max(now - then for now, then in zip(memory(), before))
 
-    kept = admin.value("select count(*) from background.job")
+    kept = admin.value("select count(*) from pgbackground.job")
     live = admin.value(
         "select count(*) from background.pg_background_jobs where state in ('queued', 'running')"
     )
     rows = admin.value(
-        "select count(*) from background.job_rows r"
-        " where not exists (select from background.job j where j.cookie = r.cookie)"
+        "select count(*) from pgbackground.job_rows r"
+        " where not exists (select from pgbackground.job j where j.cookie = r.cookie)"
     )
     workers = admin.value(
         "select count(*) from pg_stat_activity where application_name like 'pg_background%'"
         " and datname = current_database()"
     )
-    size = admin.value("select pg_total_relation_size('background.job') / 1048576.0")
+    size = admin.value("select pg_total_relation_size('pgbackground.job') / 1048576.0")
     for session in sessions:
         session.close()
     eventually(

@@ -7,7 +7,7 @@ select has_view('background', 'pg_background_jobs', 'there is a view of all jobs
 select columns_are('background', 'pg_background_jobs',
     array['pid', 'cookie', 'role', 'label', 'state', 'sql', 'mode', 'launcher_pid', 'executor_pid', 'launched_at', 'started_at',
           'finished_at', 'row_count', 'command_tag', 'sqlstate', 'message', 'timed_out', 'cancel_requested', 'detached',
-          'progress_pct', 'progress_msg'],
+          'progress_pct', 'progress_msg', 'run_at', 'priority', 'attempt', 'attempts', 'key', 'schedule', 'due_at', 'waits_for'],
     'it has the columns that the documentation names');
 select ok('security_barrier=true' = any (reloptions), 'it is a security barrier') from pg_class where oid = 'pg_background_jobs'::regclass;
 

@@ -1,14 +1,17 @@
-"""A fake of the seam, for modules that import it: unit tests run without a server."""
+"""A fake of the ports, for modules that import them: unit tests run without a server."""
 
 from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from types import ModuleType
 from typing import Any
 
 import pytest
+
+Answer = Callable[..., list[dict[str, Any]]]
 
 
 class FakeServerError(Exception):
@@ -21,61 +24,83 @@ class FakeServerError(Exception):
 
 
 class FakeDb(ModuleType):
-    """The seam of a session that has no server: a memory, facts to be set, and links to nowhere."""
+    """The seam of a session without a server: it knows what is asked by words of the question, never by its turn."""
 
     ServerError = FakeServerError
+    CANCELED = "57014"
+    SCHEMA = "background"
 
     def __init__(self) -> None:
         super().__init__("pg_background.db")
         self.memory: dict[str, Any] = {}
-        self.facts: dict[str, str | None] = {
+        self.place: dict[str, str | None] = {
             "database": "postgres",
+            "encoding": "UTF8",
             "port": "5432",
             "sockets": "/run/postgresql",
             "conninfo": None,
-            "dblink": "public",
         }
         self.mapping: dict[str, str] = {}
-        self.opened: dict[str, str] = {}
         self.left: dict[str, Any] = {"free": 90, "reserved": 3, "margin": None}
-        self.refusal: FakeServerError | None = None
+        self.held_locks: set[int] = set()
+        self.slept_ms = 0.0
+        # The first words that stand in a question decide.
+        self.questions: dict[str, Answer] = {
+            "as sockets": lambda: [self.place],
+            "pg_options_to_table": self._mapping,
+            "from pg_catalog.pg_foreign_server": lambda server: [
+                {"exists": server == "pg_background_loopback" and bool(self.mapping)}
+            ],
+            "as margin": lambda: [self.left],
+            "pg_stat_clear_snapshot": lambda: [{"pg_stat_clear_snapshot": ""}],
+            "pgbackground.await_lock": lambda key, _: [{"await_lock": key not in self.held_locks}],
+        }
+
+    def _mapping(self, server: str, role: str) -> list[dict[str, Any]]:
+        assert (server, bool(role)) == ("pg_background_loopback", True)
+        return [{"name": name, "value": value} for name, value in self.mapping.items()]
+
+    def rows(self, sql: str, types: Sequence[str] = (), args: Sequence[Any] = ()) -> Any:
+        """Answer a question."""
+        assert len(types) == len(args)
+        for words, answer in self.questions.items():
+            if words in sql:
+                return answer(*args)
+        return pytest.fail(f"the fake knows no answer to: {sql}")
+
+    def row(self, sql: str, types: Sequence[str] = (), args: Sequence[Any] = ()) -> Any:
+        """Give the first row."""
+        return next(iter(self.rows(sql, types, args)), None)
+
+    def value(self, sql: str, types: Sequence[str] = (), args: Sequence[Any] = ()) -> Any:
+        """Give the first column of the first row."""
+        found = self.row(sql, types, args)
+        return next(iter(found.values())) if found else None
 
     def session_memory(self) -> dict[str, Any]:
         """Give the session's memory."""
         return self.memory
 
-    def connection_facts(self) -> dict[str, str | None]:
-        """Tell where the server listens."""
-        return self.facts
+    def privileged(self, action: Callable[[], Any]) -> Any:
+        """Run it: there are no rights here."""
+        return action()
 
-    def connections_left(self) -> dict[str, Any]:
-        """Tell how many connections are left."""
-        return self.left
+    def subtransaction(self) -> nullcontext[None]:
+        """Have nothing to undo."""
+        return nullcontext()
 
-    def use_dblink(self, schema: str) -> None:
-        """Remember where dblink is."""
-        self.memory["dblink"] = schema
+    def sleep(self, milliseconds: float) -> None:
+        """Take no time."""
+        self.slept_ms += milliseconds
 
-    def user_mapping(self, server: str, role: str) -> dict[str, str]:
-        """Give what the DBA has set for this role."""
-        assert (server, bool(role)) == ("pg_background_loopback", True)
-        return self.mapping
-
-    def connect(self, name: str, conninfo: str) -> None:
-        """Open a link, or refuse it."""
-        if self.refusal is not None:
-            raise self.refusal
-        self.opened[name] = conninfo
-
-    def disconnect(self, name: str) -> None:
-        """Close a link."""
-        del self.opened[name]
-
-    def ask(self, name: str, sql: str) -> list[str]:
-        """Answer the question for the worker's pid."""
-        assert name in self.opened
-        assert "pg_backend_pid" in sql
-        return ["4711"]
+    def literal(self, content: Any) -> str:
+        """Write a value as SQL, for tests that look for it."""
+        if content is None or isinstance(content, (bool, int)):
+            return str(content).lower().replace("none", "null")
+        if isinstance(content, list):
+            return f"array[{', '.join(map(self.literal, content))}]"
+        doubled: str = content.replace("'", "''")
+        return f"'{doubled}'"
 
     def sqlstate_of(self, error: FakeServerError) -> str:
         """Read the SQLSTATE."""
@@ -90,6 +115,62 @@ class FakeDb(ModuleType):
         return {"detail": error.detail, "hint": None}
 
 
+class FakeDblink(ModuleType):
+    """The calls of dblink, to workers that are not there: what is open, busy or lost is set by the test."""
+
+    def __init__(self) -> None:
+        super().__init__("pg_background.dblink")
+        self.opened: dict[str, str] = {}
+        self.busy: set[str] = set()
+        self.lost: set[str] = set()
+        self.heard: list[tuple[str, str]] = []
+        self.refusal: FakeServerError | None = None
+
+    def connect(self, name: str, conninfo: str) -> None:
+        """Open a link, or refuse it."""
+        if self.refusal is not None:
+            raise self.refusal
+        assert name not in self.opened
+        self.opened[name] = conninfo
+
+    def disconnect(self, name: str) -> None:
+        """Close a link."""
+        self._there(name)
+        del self.opened[name]
+
+    def ask(self, name: str, sql: str) -> list[str | None]:
+        """Tell the worker's pid, and nothing of anything else."""
+        self._there(name)
+        self.heard.append((name, sql))
+        return ["4711" if "pg_backend_pid" in sql else ""]
+
+    def send(self, name: str, sql: str) -> bool:
+        """Hear a command."""
+        if name in self.lost:
+            return False
+        self._there(name)
+        self.heard.append((name, sql))
+        return True
+
+    def is_busy(self, name: str) -> bool:
+        """Tell what the test has set."""
+        self._there(name)
+        return name in self.busy
+
+    def collect(self, name: str) -> None:
+        """Have nothing to collect."""
+        self._there(name)
+        assert name not in self.busy, "this would wait for a job"
+
+    def told(self, name: str) -> list[str]:
+        """What a link was told after it was opened."""
+        return [sql for link, sql in self.heard if link == name and "pg_backend_pid" not in sql]
+
+    def _there(self, name: str) -> None:
+        if name in self.lost or name not in self.opened:
+            raise FakeServerError("no connection", "08003")
+
+
 @pytest.fixture
 def fake_db() -> FakeDb:
     """Give a seam without a server."""
@@ -97,12 +178,21 @@ def fake_db() -> FakeDb:
 
 
 @pytest.fixture
-def load(fake_db: FakeDb, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], ModuleType]]:
-    """Give a function that imports a module of the product over the fake; afterwards all is as before."""
+def fake_dblink() -> FakeDblink:
+    """Give links to nowhere."""
+    return FakeDblink()
+
+
+@pytest.fixture
+def load(
+    fake_db: FakeDb, fake_dblink: FakeDblink, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[[str], ModuleType]]:
+    """Give a function that imports a module of the product over the fakes; afterwards all is as before."""
     before = {name for name in sys.modules if name.startswith("pg_background")}
     package = importlib.import_module("pg_background")
-    monkeypatch.setitem(sys.modules, "pg_background.db", fake_db)
-    monkeypatch.setattr(package, "db", fake_db, raising=False)
+    for name, fake in (("db", fake_db), ("dblink", fake_dblink)):
+        monkeypatch.setitem(sys.modules, f"pg_background.{name}", fake)
+        monkeypatch.setattr(package, name, fake, raising=False)
 
     def loaded(name: str) -> ModuleType:
         return importlib.import_module(f"pg_background.{name}")
@@ -110,7 +200,8 @@ def load(fake_db: FakeDb, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     yield loaded
     for name in list(sys.modules):
         if name.startswith("pg_background.") and name not in before:
-            del sys.modules[name]
             child = name.partition(".")[2]
-            if child != "db" and hasattr(package, child):
-                delattr(package, child)
+            if child not in ("db", "dblink"):
+                del sys.modules[name]
+                if hasattr(package, child):
+                    delattr(package, child)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.unit.conftest import FakeDb
+
 DEFAULT, DATABASE_USER, CLIENT, SESSION = 0, 8, 9, 13
 
 
@@ -18,14 +20,11 @@ def guc(load: Callable[[str], ModuleType]) -> Any:
     return load("guc")
 
 
-def record(
-    name: str, value: str, source: int, trailer: int, file: str = "", codec: str = "utf-8"
-) -> bytes:
+def record(name: str, value: str, source: int, file: str = "", codec: str = "utf-8") -> bytes:
     """A setting as SerializeGUCState writes it."""
     text = b"".join(each.encode(codec) + b"\0" for each in (name, value, file))
     line = struct.pack("<i", 7) if file else b""
-    words = (source, 5) if trailer == 8 else (source, 5, 10)
-    return text + line + struct.pack(f"<{len(words)}i", *words)
+    return text + line + struct.pack("<3i", source, 5, 10)
 
 
 def listing(*records: bytes) -> bytes:
@@ -34,37 +33,44 @@ def listing(*records: bytes) -> bytes:
     return struct.pack("<q", len(body)) + body + b"\xff" * 40
 
 
-@pytest.mark.parametrize("trailer", [8, 12])
-def test_own_settings_are_found_among_all_others(guc: Any, trailer: int) -> None:
+def test_own_settings_are_found_among_all_others(guc: Any) -> None:
     raw = listing(
-        record("max_connections", "100", 3, trailer, file="/etc/postgresql.conf"),
-        record("app.tenant", "blue", SESSION, trailer),
-        record("search_path", "", SESSION, trailer),
-        record("timezone", "UTC", DATABASE_USER, trailer),
-        record("DateStyle", "ISO, MDY", CLIENT, trailer),
-        record("x", "last", SESSION, trailer, file="odd"),
+        record("max_connections", "100", 3, file="/etc/postgresql.conf"),
+        record("app.tenant", "blue", SESSION),
+        record("search_path", "", SESSION),
+        record("timezone", "UTC", DATABASE_USER),
+        record("DateStyle", "ISO, MDY", CLIENT),
+        record("x", "last", SESSION, file="odd"),
     )
-    assert guc.parse(raw, trailer, "utf-8") == [
-        ("app.tenant", "blue"),
-        ("search_path", ""),
-        ("DateStyle", "ISO, MDY"),
-        ("x", "last"),
+    assert guc.parse(raw, "utf-8") == [
+        ("app.tenant", "blue", 10),
+        ("search_path", "", 10),
+        ("DateStyle", "ISO, MDY", 10),
+        ("x", "last", 10),
     ]
 
 
+@pytest.mark.parametrize("source", [DEFAULT, 3, DATABASE_USER])
+def test_what_a_worker_logs_in_without_is_told_whoever_set_it(guc: Any, source: int) -> None:
+    names = [*guc.WHOEVER_SET_THEM, "work_mem"]
+    raw = listing(*(record(name, "x", source, file="f") for name in names))
+    found = [name for name, *_ in guc.parse(raw, "utf-8")]
+    assert found == list(guc.WHOEVER_SET_THEM)
+
+
 def test_an_empty_list_has_no_settings(guc: Any) -> None:
-    assert guc.parse(listing(), 12, "utf-8") == []
+    assert guc.parse(listing(), "utf-8") == []
 
 
 def test_binary_words_that_look_like_text_do_not_confuse(guc: Any) -> None:
     one = b"a.b\0v\0\0" + struct.pack("<3i", SESSION, 0x41424344, 0x00424100)
-    assert guc.parse(listing(one, one), 12, "utf-8") == [("a.b", "v"), ("a.b", "v")]
+    assert guc.parse(listing(one, one), "utf-8") == [("a.b", "v", 0x00424100)] * 2
 
 
 def test_values_are_read_in_the_databases_encoding(guc: Any) -> None:
-    raw = listing(record("a.b", "größe", SESSION, 12, codec="latin-1"))
-    assert guc.parse(raw, 12, "iso8859-1") == [("a.b", "größe")]
-    assert guc.parse(raw, 12, "utf-8")[0][1].startswith("gr")
+    raw = listing(record("a.b", "größe", SESSION, codec="latin-1"))
+    assert guc.parse(raw, "iso8859-1") == [("a.b", "größe", 10)]
+    assert guc.parse(raw, "utf-8")[0][1].startswith("gr")
 
 
 @pytest.mark.parametrize(
@@ -87,20 +93,18 @@ def test_pythons_names_of_the_servers_encodings(guc: Any, encoding: str, same: s
     ],
 )  # fmt: skip
 def test_no_encoding_of_a_server_keeps_jobs_from_being_launched(guc: Any, encoding: str) -> None:
-    raw = listing(record("a.b", "ascii", SESSION, 12))
-    assert guc.parse(raw, 12, guc._codec(encoding)) == [("a.b", "ascii")]
+    raw = listing(record("a.b", "ascii", SESSION))
+    assert guc.parse(raw, guc._codec(encoding)) == [("a.b", "ascii", 10)]
 
 
-def test_own_reads_the_list_by_the_servers_version_and_encoding(
-    guc: Any, fake_db: Any, monkeypatch: pytest.MonkeyPatch
+def test_own_reads_the_list_by_the_servers_encoding(
+    guc: Any, fake_db: FakeDb, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for version, trailer in ((140000, 8), (150000, 12), (180000, 12)):
-        fake_db.memory.clear()
-        fake_db.server_facts = lambda version=version: {"version": version, "encoding": "UTF8"}
-        raw = listing(record("a.b", "1", SESSION, trailer), record("c.d", "2", SESSION, trailer))
-        monkeypatch.setattr(guc, "_link_serializer", lambda raw=raw: lambda: raw)
-        assert guc.available()
-        assert guc.own() == [("a.b", "1"), ("c.d", "2")]
+    fake_db.questions = {"getdatabaseencoding": lambda: [{"encoding": "LATIN1"}]}
+    raw = listing(record("a.b", "größe", SESSION, codec="latin-1"), record("c.d", "2", SESSION))
+    monkeypatch.setattr(guc, "_link_serializer", lambda: lambda: raw)
+    assert guc.available()
+    assert guc.own() == [("a.b", "größe", 10), ("c.d", "2", 10)]
 
 
 def test_where_the_list_cannot_be_had_it_is_empty(

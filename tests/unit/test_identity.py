@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
 import pytest
 
-from pg_background.identity import of_caller
+from tests.unit.conftest import FakeDb, FakeServerError
+
+
+@pytest.fixture
+def identity(load: Callable[[str], ModuleType]) -> Any:
+    """Give the module, over a seam without a server."""
+    return load("identity")
+
+
+def caller(session_user: str, current_user: str, role: str) -> dict[str, str]:
+    """What the server says of a session."""
+    return {"session_user": session_user, "current_user": current_user, "role": role}
 
 
 @pytest.mark.parametrize(
@@ -14,6 +29,8 @@ from pg_background.identity import of_caller
         ("app", "app", "app", False, "app", True),
         # SET ROLE: the worker logs in as the session and sets the same role
         ("app", "other", "other", False, "app", True),
+        # the role has another name since it was set
+        ("app", "renamed", "other", False, "app", True),
         # inside a function of `owner`: his login, which the session must not keep
         ("app", "owner", "none", True, "owner", False),
         ("app", "owner", "other", True, "owner", False),
@@ -24,23 +41,71 @@ from pg_background.identity import of_caller
     ],
 )
 def test_login_and_role(
-    session_user: str, current_user: str, role: str, is_confined: bool, login: str, own: bool
+    identity: Any,
+    session_user: str,
+    current_user: str,
+    role: str,
+    is_confined: bool,
+    login: str,
+    own: bool,
 ) -> None:
-    caller = {"session_user": session_user, "current_user": current_user, "role": role}
-    who = of_caller(caller, lambda _: is_confined)
-    assert (who.login, who.role, who.own_login) == (login, current_user, own)
-    assert who.switches is (login != current_user)
+    found = identity.of_caller(caller(session_user, current_user, role), lambda: is_confined)
+    assert (found.login, found.role, found.own_login) == (login, current_user, own)
+    assert found.switches is (login != current_user)
 
 
-def test_the_server_is_asked_only_where_names_do_not_tell() -> None:
-    asked: list[str] = []
+def test_the_server_is_asked_only_where_names_do_not_tell(identity: Any) -> None:
+    asked: list[bool] = []
 
-    def confined(role: str) -> bool:
-        asked.append(role)
+    def confined() -> bool:
+        asked.append(True)
         return False
 
-    of_caller({"session_user": "a", "current_user": "a", "role": "none"}, confined)
-    of_caller({"session_user": "a", "current_user": "b", "role": "none"}, confined)
+    identity.of_caller(caller("a", "a", "none"), confined)
+    identity.of_caller(caller("a", "a", "b"), confined)
+    identity.of_caller(caller("a", "b", "none"), confined)
     assert asked == []
-    of_caller({"session_user": "a", "current_user": "b", "role": "b"}, confined)
-    assert asked == ["b"]
+    identity.of_caller(caller("a", "b", "b"), confined)
+    assert asked == [True]
+
+
+def test_where_names_do_not_tell_the_server_does_and_the_callers_role_stays_as_it_is(
+    identity: Any, fake_db: FakeDb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal: list[FakeServerError] = []
+    undone: list[bool] = []
+
+    class Subtransaction:
+        def __enter__(self) -> None:
+            pass
+
+        def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+            undone.append(kind is not None)
+
+    def set_role(*_: Any) -> list[dict[str, Any]]:
+        if refusal:
+            raise refusal[0]
+        return [{"set_config": "none"}]
+
+    monkeypatch.setattr(fake_db, "subtransaction", Subtransaction)
+    fake_db.questions["set_config('role'"] = set_role
+    assert identity.of_caller(caller("a", "b", "b")).login == "a"
+    refusal.append(
+        FakeServerError("cannot set parameter within security-definer function", "42501")
+    )
+    assert identity.of_caller(caller("a", "b", "b")).login == "b"
+    assert undone == [True, True]
+    refusal[0] = FakeServerError("canceling statement due to user request", "57014")
+    with pytest.raises(FakeServerError):
+        identity.of_caller(caller("a", "b", "b"))
+
+
+@pytest.mark.parametrize(
+    ("isolation", "old"),
+    [("read committed", False), ("read uncommitted", False), ("repeatable read", True), ("serializable", True)],
+)  # fmt: skip
+def test_which_transactions_see_the_registry_as_it_was(
+    identity: Any, fake_db: FakeDb, isolation: str, old: bool
+) -> None:
+    fake_db.questions["transaction_isolation"] = lambda: [{"current_setting": isolation}]
+    assert identity.snapshot_is_old() is old

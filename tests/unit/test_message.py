@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import time
 
 import pytest
 
@@ -85,3 +87,53 @@ def test_half_a_character_does_not_hide_the_rest() -> None:
     kept = message.Kept()
     kept.watching(lambda: os.write(2, b"NOTICE:  \xc3\nNOTICE:  ok\n"))
     assert [each["message"] for each in message.parse(kept.text())] == ["\ufffd", "ok"]
+
+
+def texts_at_the_cap() -> dict[str, str]:
+    size = message.MOST_BYTES
+    return {
+        "line breaks": "NOTICE:  " + "\n" * size,
+        "colons": "NOTICE:  " + ":  " * (size // 3),
+        "details of nothing": "DETAIL:  \n" * (size // 10),
+        "details of one message": "NOTICE:  \n" + "DETAIL:  \n" * (size // 10),
+        "messages": "NOTICE:  \nHINT:  \n" * (size // 18),
+        "fields that are left out": "NOTICE:  \n" + "CONTEXT:  \n" * (size // 11),
+    }
+
+
+@pytest.mark.parametrize("name", texts_at_the_cap())
+def test_as_much_text_as_is_kept_is_read_in_no_time_whatever_it_is(name: str) -> None:
+    text = texts_at_the_cap()[name]
+    began = time.monotonic()
+    assert len(message.parse(text)) <= message.MOST_MESSAGES
+    assert time.monotonic() - began < 5
+
+
+def test_more_messages_than_are_kept_are_left_out_and_the_first_ones_are_whole() -> None:
+    found = message.parse("".join(f"NOTICE:  {n}\nHINT:  of {n}\n" for n in range(20_000)))
+    assert found == [told("NOTICE", str(n), hint=f"of {n}") for n in range(message.MOST_MESSAGES)]
+
+
+def test_what_is_printed_beyond_the_most_that_is_kept_takes_no_memory() -> None:
+    kept = message.Kept()
+    piece = b"x" * (1 << 20)
+
+    def printed() -> None:
+        with contextlib.suppress(PermissionError):
+            for _ in range(100):
+                os.write(2, piece)
+
+    for _ in range(3):
+        kept.watching(printed)
+        assert kept.spoke
+    assert os.fstat(kept._memory).st_blocks * 512 <= message.MOST_BYTES + message.SPARE_BYTES
+    assert len(kept.text()) == message.MOST_BYTES
+
+
+def test_watching_tells_whether_anything_was_printed() -> None:
+    kept = message.Kept()
+    kept.watching(lambda: os.write(2, b"NOTICE:  a\n"))
+    assert kept.spoke
+    kept.watching(lambda: None)
+    assert not kept.spoke
+    assert kept.text() == "NOTICE:  a\n"

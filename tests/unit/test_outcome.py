@@ -19,8 +19,9 @@ def outcome(load: Callable[[str], ModuleType]) -> Any:
 
 def row(**fields: Any) -> dict[str, Any]:
     """A row of the registry."""
+    live = fields.get("state", "running") in ("queued", "running")
     return {
-        "pid": 12, "cookie": 34, "state": "running", "row_count": 0, "command_tag": "", "sqlstate": None,
+        "pid": 12, "cookie": 34, "state": "running", "live": live, "row_count": 0, "command_tag": "", "sqlstate": None,
         "message": None, "label": None, "launched_at": "launched", "started_at": None,
         "finished_at": None, "sql": "select 1", "role": 10, "queue_size": 65536, **fields,
     }  # fmt: skip
@@ -75,18 +76,25 @@ def test_error_info_is_null_without_an_error(outcome: Any, monkeypatch: pytest.M
     assert outcome.error_info(12, 34) is None
 
 
-def test_list_shows_the_jobs_of_the_session_that_the_caller_may_see(
+def test_list_shows_the_jobs_of_the_session_that_the_caller_may_see_in_order_of_launch(
     outcome: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     session = outcome.session
-    rows = {1: row(cookie=1, sql="x" * 500), 2: row(cookie=2, role=99), 3: None}
+    # The registry tells nothing of a job that this caller may not see, or that is gone.
+    rows = {3: row(cookie=3, sql="x" * 500), 2: None, 1: row(cookie=1, state="queued", pid=0)}
     for cookie in rows:
         session.jobs()[cookie] = session.TrackedJob(cookie, 5, 12, "app", None, keeps_rows=True)
     monkeypatch.setattr(outcome.registry, "look", lambda cookie: rows[cookie])
-    monkeypatch.setattr(outcome.registry, "may_see", lambda found: found["role"] == 10)
-    (only,) = outcome.listed()
-    assert only[1] == 1
-    assert only[6] == "x" * 120
+    session.jobs()[1].consumed = True
+    first, second = outcome.listed()
+    assert (first[0], first[1], first[5], first[6], first[8]) == (
+        12,
+        3,
+        "running",
+        "x" * 120,
+        False,
+    )
+    assert (second[0], second[1], second[5], second[8]) == (0, 1, "queued", True)
 
 
 def test_what_may_not_be_seen_is_refused_where_it_is_asked_for_by_name(
@@ -100,3 +108,5 @@ def test_what_may_not_be_seen_is_refused_where_it_is_asked_for_by_name(
     for verb in (outcome.result_info, outcome.error_info, outcome.full_sql):
         with pytest.raises(Refusal):
             verb(12, 34)
+    with pytest.raises(Refusal):
+        list(outcome.messages(12, 34))

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pg_background.errors import Refusal
+from tests.unit.conftest import FakeDb
 
 
 @pytest.fixture
@@ -105,23 +106,48 @@ def test_a_queue_size_asked_for_is_checked_and_none_means_the_setting(settings: 
         assert refused.value.sqlstate == "22023"
 
 
+@pytest.mark.parametrize(
+    ("text", "milliseconds"),
+    [
+        (None, 0), ("", 0), ("0", 0), ("250", 250), ("250ms", 250), ("5s", 5000), ("2min", 120000),
+        ("1h", 3600000), ("1d", 86400000), ("1500us", 2), ("-1", 0), ("nonsense", 0), ("5 parsecs", 0),
+    ],
+)  # fmt: skip
+def test_a_time_out_as_the_server_writes_it_in_ms(
+    settings: Any, text: str | None, milliseconds: int
+) -> None:
+    assert settings.milliseconds(text) == milliseconds
+
+
+OWN = [
+    ("app.tenant", "blue"),
+    ("work_mem", "7MB"),
+    ("search_path", "of the door"),
+    ("statement_timeout", "5s"),
+    ("application_name", "psql"),
+    ("client_encoding", "LATIN1"),
+    ("idle_session_timeout", "1s"),
+    ("transaction_isolation", "serializable"),
+    ("role", "other"),
+]
+
+
+ME, STRANGER = 7, 8
+
+
+def own(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, *found: tuple[str, str, int | None]
+) -> None:
+    """Have the session set these: name, value, and the role that set it."""
+    monkeypatch.setattr(settings.guc, "available", lambda: True)
+    monkeypatch.setattr(settings.guc, "own", lambda: list(found))
+
+
 def test_settings_travel_without_those_that_belong_to_the_session(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = [
-        ("app.tenant", "blue"),
-        ("work_mem", "7MB"),
-        ("search_path", "of the door"),
-        ("statement_timeout", "5s"),
-        ("application_name", "psql"),
-        ("client_encoding", "LATIN1"),
-        ("idle_session_timeout", "1s"),
-        ("transaction_isolation", "serializable"),
-        ("role", "other"),
-    ]
-    monkeypatch.setattr(settings.guc, "available", lambda: True)
-    monkeypatch.setattr(settings.guc, "own", lambda: own)
-    assert settings.travelling("public") == {
+    own(settings, monkeypatch, *((name, value, ME) for name, value in OWN))
+    assert settings.travelling("public", own_login=True, role=ME) == {
         "app.tenant": "blue",
         "work_mem": "7MB",
         "statement_timeout": "5s",
@@ -129,9 +155,48 @@ def test_settings_travel_without_those_that_belong_to_the_session(
     }
 
 
+def test_only_what_may_have_been_set_by_another_or_goes_to_another_is_asked_about(
+    settings: Any, monkeypatch: pytest.MonkeyPatch, fake_db: FakeDb
+) -> None:
+    asked: list[Any] = []
+
+    def undeclared(
+        names: list[str], setters: list[int], own_login: bool
+    ) -> list[dict[str, list[str]]]:
+        asked.append((dict(zip(names, setters, strict=True)), own_login))
+        return [{"array": ["b.placeholder"]}]
+
+    fake_db.questions["pg_catalog.unnest($1), pg_catalog.unnest($2)"] = undeclared
+    own(
+        settings,
+        monkeypatch,
+        ("work_mem", "7MB", STRANGER),
+        ("a.own", "1", ME),
+        ("b.placeholder", "2", STRANGER),
+        ("c.old", "3", None),
+    )
+    kept = {"work_mem": "7MB", "a.own": "1", "c.old": "3", "search_path": "x"}
+    assert settings.travelling("x", own_login=True, role=ME) == kept
+    assert settings.travelling("x", own_login=False, role=ME) == kept
+    assert asked == [
+        ({"b.placeholder": STRANGER}, True),
+        ({"a.own": ME, "b.placeholder": STRANGER, "c.old": 0}, False),
+    ]
+
+
 def test_without_the_servers_own_list_settings_are_read_by_sql(
-    settings: Any, monkeypatch: pytest.MonkeyPatch, fake_db: Any
+    settings: Any, monkeypatch: pytest.MonkeyPatch, fake_db: FakeDb
 ) -> None:
     monkeypatch.setattr(settings.guc, "available", lambda: False)
-    fake_db.settings_set_in_session = lambda *_: [("work_mem", "9MB"), ("seed", "unavailable")]
-    assert settings.travelling("a, b") == {"work_mem": "9MB", "search_path": "a, b"}
+    everywhere = {"work_mem": "9MB", "seed": "unavailable", "statement_timeout": "0"}
+
+    def ask(whoever_set_them: list[str]) -> list[dict[str, str]]:
+        assert "statement_timeout" in whoever_set_them
+        return [{"name": name, "value": value} for name, value in everywhere.items()]
+
+    fake_db.questions["from pg_catalog.pg_settings"] = ask
+    assert settings.travelling("a, b", own_login=True, role=ME) == {
+        "work_mem": "9MB",
+        "statement_timeout": "0",
+        "search_path": "a, b",
+    }

@@ -1,0 +1,215 @@
+-- Purpose: put a job into the registry, on the worker's side of a link: running, with its lock held from here on, or queued.
+-- Whose job it is, this session itself says: session_user is its login, the role setting its role.
+-- Parameters: the job's fields; session_limit, the launcher's pg_background.max_workers; queues, whether the job may wait for a place, with
+-- the settings it needs then; surely_in_session, see take_place; key, see open_job.
+-- Returns: state, the key of the job's lock, and its time-out in ms; state is 'unfit' when this session must be given up.
+-- Raises 53400 at a limit, 55P03 when another session of the same role takes its time. Tables: job (insert).
+create function pgbackground.register(
+    in_cookie int8, in_launcher int4, in_label text, in_sql text, in_statements text[], in_kinds text[], in_tag text,
+    in_params text[], in_queue_size int4, in_mode text, in_keeps_rows bool, in_detached bool, in_session_limit int4,
+    in_timeout_ms int4, in_queues bool, in_names text[], in_values text[], surely_in_session bool, in_key int8,
+    out state text, out lock_key int8, out timeout_ms int4)
+language plpgsql volatile parallel unsafe security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '10s'
+as $plpgsql$
+declare
+    me record := pgbackground.top_level_identity();
+    reached record;
+    rule record;
+begin
+    perform pgbackground.only_over_a_link();
+    if not pgbackground.close_last_job() then
+        state := 'unfit';
+        return;
+    end if;
+    state := 'running';
+    rule := pgbackground.rules(me.role);
+    timeout_ms := least(nullif(in_timeout_ms, 0), rule.timeout_ms);
+    if in_queues and exists (select from pgbackground.job j where j.state = 'queued' and j.run_at is null and j.role = me.role) then
+        state := 'queued';
+    else
+        select * into reached
+          from pgbackground.take_place(in_cookie, me.role, me.login, in_launcher, in_session_limit, surely_in_session, rule);
+        if reached.scope is not null and in_queues then
+            state := 'queued';
+        elsif reached.scope is not null then
+            raise exception using
+                errcode = '53400',
+                message = 'too many background workers',
+                detail = format('Current limit is %s concurrent workers per %s.', reached.max_workers, reached.scope),
+                hint = 'Wait for existing workers to complete (detach does not end them), increase pg_background.max_workers or what '
+                       'pg_background_limits allows, or set pg_background.when_full to queue.';
+        end if;
+    end if;
+    if state = 'running' then
+        lock_key := pgbackground.open_job(in_cookie, in_key);
+        -- The record may be lost in a crash together with everything the job did; the job's own commit brings it to disk.
+        perform set_config('synchronous_commit', 'off', true);
+    else
+        -- A job that waits in the queue has only its record.
+        perform set_config('synchronous_commit', 'local', true);
+    end if;
+    insert into pgbackground.job (
+        cookie, state, role, role_name, login, login_name, label, sql, statements, kinds, expected_tag, params, mode, keeps_rows,
+        detached, queue_size, launcher_pid, session_limit, timeout_ms, setting_names, setting_values, pid, lock_key, number)
+    values (
+        in_cookie, state, me.role, me.role_name, me.login, me.login_name, in_label, in_sql, in_statements, in_kinds, in_tag, in_params,
+        in_mode, in_keeps_rows, in_detached, in_queue_size, in_launcher, in_session_limit, coalesce(timeout_ms, 0),
+        in_names, in_values, case state when 'running' then pg_backend_pid() else 0 end, lock_key,
+        1 + coalesce((select max(n.number) from pgbackground.job n where n.role = me.role),
+                     (select h.gone from pgbackground.history h where h.role = me.role), 0));
+end
+$plpgsql$;
+
+-- Purpose: refuse a call that was not given to this session as a command of its own. The functions that take their rights from the session
+-- must not be called by others' code that runs in it: a SECURITY DEFINER function, a view that is refreshed, a trigger, somebody's job.
+-- What the client has sent tells, and no code can change that; a job's own code is known by the job that runs. Raises 42501.
+create function pgbackground.only_over_a_link() returns void
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+declare
+    command text := current_query();
+begin
+    if starts_with(command, '/* ') then
+        command := substr(command, strpos(command, ' */ ') + 4);
+    end if;
+    if not (starts_with(command, 'call pgbackground.') or starts_with(command, 'select pgbackground.'))
+       or exists (select from pgbackground.job j where j.live and j.pid = pg_backend_pid() and j.state = 'running') then
+        raise exception using errcode = '42501', message = 'this function is not for direct use';
+    end if;
+end
+$plpgsql$;
+
+-- Purpose: the same, for what only our procedures call, between their transactions: nobody can keep its transaction open.
+create function pgbackground.only_in_a_call() returns void
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    perform pgbackground.only_over_a_link();
+    if starts_with(current_query(), 'select ') then
+        raise exception using errcode = '42501', message = 'this function is not for direct use';
+    end if;
+end
+$plpgsql$;
+
+-- Purpose: who this session is, whatever function runs in it: as whom it has logged in, and the role it has set.
+create function pgbackground.top_level_identity(out login oid, out login_name name, out role oid, out role_name name)
+language plpgsql stable parallel restricted
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    login_name := session_user;
+    login := to_regrole(quote_ident(login_name));
+    role_name := current_setting('role');
+    if role_name = 'none' then
+        role_name := login_name;
+        role := login;
+    else
+        role := to_regrole(quote_ident(role_name));
+    end if;
+end
+$plpgsql$;
+
+-- Purpose: this worker has a job from here on: it holds a lock with a new key, and remembers the job until the next one.
+-- Parameters: wanted, the key that the launcher knows already; one that somebody else holds is left to him. Returns: the key.
+create function pgbackground.open_job(in_cookie int8, wanted int8 default null) returns int8
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+declare
+    key int8 := wanted;
+begin
+    while key is null or not pg_try_advisory_lock(key) loop
+        key := hashtextextended(gen_random_uuid()::text, 0) & 9223372036854775807;
+    end loop;
+    perform set_config('pg_background.last_job', in_cookie::text, false);
+    return key;
+end
+$plpgsql$;
+
+-- Purpose: before this worker takes another job: close its last one, should that have been left open.
+-- Returns: false when this worker must be given up, because a cancel may still be on its way to it. Whoever cancels commits his request
+-- first and signals then, and only while the job's lock is held: so no signal is under way without a request that is seen here.
+create function pgbackground.close_last_job() returns bool
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+declare
+    last_cookie int8 := nullif(current_setting('pg_background.last_job', true), '');
+begin
+    if last_cookie is null then
+        return true;
+    end if;
+    -- It is negative when the worker has tidied up behind it.
+    if exists (select from pgbackground.request r where r.cookie = abs(last_cookie) and r.kind <> 'detach') then
+        return false;
+    end if;
+    if last_cookie > 0 and exists (select from pgbackground.job j where j.cookie = last_cookie and j.state = 'running' and j.pid = pg_backend_pid()) then
+        perform pg_advisory_unlock_all();
+        perform pgbackground.end_lost(last_cookie);
+    end if;
+    return true;
+end
+$plpgsql$;
+
+-- Purpose: has the database surely room for some more jobs, whoever else launches at this moment? Not where the DBA has set limits.
+create function pgbackground.surely_room(jobs int4) returns bool
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+as $plpgsql$
+begin
+    if exists (select from @extschema@.pg_background_limits) then
+        return false;
+    end if;
+    -- So many launchers may think so at the same time.
+    return (select count(*) from pgbackground.job j where j.live and j.state = 'running') + jobs + 20
+           < greatest(current_setting('max_connections')::int4 / 2, 1);
+end
+$plpgsql$;
+
+-- Purpose: is a session about to register this job? Its launcher does not wait for that.
+create function pgbackground.is_registering(in_pid int4, in_cookie int8) returns bool
+language plpgsql volatile parallel unsafe security definer
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    perform pg_stat_clear_snapshot();
+    return exists (
+        select from pg_stat_get_activity(in_pid) a
+         where starts_with(a.application_name, 'pg_background')
+           and (a.state = 'active' and strpos(a.query, format(' call pgbackground.launch(%s,', in_cookie)) > 0
+                -- The command may have been sent at this moment, and not be there yet.
+                or a.state = 'idle' and exists (select from pg_stat_get_activity(pg_backend_pid()) me
+                                                 where me.query_start > clock_timestamp() - interval '100 milliseconds')));
+end
+$plpgsql$;
+
+-- Purpose: a job that could not be registered after its launcher had gone on has an end, and whoever asks for it is told.
+-- Raises 42501 for a job that is there.
+create function pgbackground.register_failure(
+    in_cookie int8, in_worker int4, in_launcher int4, in_label text, in_sql text, in_kinds text[], in_tag text, in_queue_size int4,
+    in_keeps_rows bool, in_detached bool, in_sqlstate text, in_message text, in_detail text, in_hint text) returns void
+language plpgsql volatile parallel unsafe security definer
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+declare
+    me record := pgbackground.top_level_identity();
+begin
+    perform pgbackground.only_over_a_link();
+    perform set_config('synchronous_commit', 'off', true);
+    insert into pgbackground.job (
+        cookie, state, role, role_name, login, login_name, label, sql, kinds, expected_tag, mode, keeps_rows, detached, queue_size,
+        launcher_pid, session_limit, timeout_ms, pid, number)
+    values (in_cookie, 'running', me.role, me.role_name, me.login, me.login_name, in_label, in_sql, in_kinds, in_tag, 'inline',
+            in_keeps_rows, in_detached, in_queue_size, in_launcher, 1, 0, in_worker,
+            1 + coalesce((select max(n.number) from pgbackground.job n where n.role = me.role),
+                         (select h.gone from pgbackground.history h where h.role = me.role), 0));
+    perform pgbackground.end_job(j, j.ctid, in_sqlstate, in_message, in_detail, in_hint) from pgbackground.job j where j.cookie = in_cookie;
+end
+$plpgsql$;
+

@@ -1,0 +1,178 @@
+-- Wishes for a live job. A cancel is two steps, each a transaction of its own: first the request, then, when that is committed, the signal.
+
+-- Purpose: has this session the rights of the job's owner? signal: members of pg_signal_backend have, but not over a superuser's job.
+create function pgbackground.may(j pgbackground.job, signal bool) returns bool
+language plpgsql stable parallel restricted
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+declare
+    me oid := (select i.role from pgbackground.top_level_identity() i);
+begin
+    return pgbackground.is_owner(me, j)
+        or signal and pg_has_role(me, 'pg_signal_backend', 'USAGE')
+           and not exists (select from pg_roles r where r.oid in (j.role, j.login) and r.rolsuper);
+end
+$plpgsql$;
+
+-- Purpose: has a role the rights of a job's owner? In a copy, where oids mean other roles, the owner's name counts.
+create function pgbackground.is_owner(me oid, j pgbackground.job) returns bool
+language plpgsql stable parallel restricted
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    return case when j.home = pgbackground.home() then pg_has_role(me, j.role, 'USAGE')
+                else coalesce(pg_has_role(me, to_regrole(quote_ident(j.role_name)), 'USAGE'),
+                              (select r.rolsuper from pg_roles r where r.oid = me)) end;
+end
+$plpgsql$;
+
+-- Purpose: ask a job to stop (cancel), or let go of it (detach). The job that is queued ends at once.
+-- Returns: the job's state before, and the key of its lock. Raises 42704, 55000, 42501. Tables: request (insert), job_rows (delete).
+create function pgbackground.request(in_pid int4, in_cookie int8, in_kind text, out state text, out lock_key int8)
+language plpgsql volatile parallel unsafe security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '3s'
+as $plpgsql$
+declare
+    j pgbackground.job;
+begin
+    perform pgbackground.only_over_a_link();
+    if in_kind not in ('cancel', 'detach') then
+        raise exception using errcode = '22023', message = 'a request is cancel or detach';
+    end if;
+    select * into j from pgbackground.job b where b.cookie = in_cookie;
+    if not found then
+        raise exception using errcode = '42704', message = 'unknown job';
+    elsif in_pid not in (j.pid, 0) and in_pid <> all (coalesce(j.former_pids, '{}')) then
+        raise exception using errcode = '55000', message = 'another job''s process';
+    elsif not pgbackground.may(j, in_kind = 'cancel') then
+        raise exception using errcode = '42501', message = 'not your job';
+    end if;
+    state := j.state;
+    lock_key := j.lock_key;
+    perform set_config('synchronous_commit', case in_kind when 'detach' then 'off' else 'local' end, true);
+    if in_kind = 'detach' and not j.live then
+        perform pgbackground.drop_results(in_cookie);
+        return;
+    end if;
+    if not j.live
+       or in_kind = 'detach'
+          and (j.detached or exists (select from pgbackground.request r where r.cookie = in_cookie and r.kind = 'detach')) then
+        return;
+    end if;
+    insert into pgbackground.request (cookie, kind) values (in_cookie, in_kind);
+    if in_kind = 'cancel' and j.state = 'queued' then
+        -- Should a worker take it at this moment, that one finds the request.
+        perform from pgbackground.job b where b.cookie = in_cookie and b.state = 'queued' for update skip locked;
+        if found then
+            perform pgbackground.end_job(j, (select b.ctid from pgbackground.job b where b.cookie = in_cookie), '57014', 'canceling statement due to user request');
+        end if;
+    end if;
+end
+$plpgsql$;
+
+-- Purpose: an ended job has been let go of: its rows go. Tables: job (update), job_rows, request (delete).
+create function pgbackground.drop_results(in_cookie int8) returns void
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    update pgbackground.job j set detached = true, columns = null where j.cookie = in_cookie and not j.live and not j.detached;
+    delete from pgbackground.job_rows r where r.cookie = in_cookie;
+    delete from pgbackground.request r where r.cookie = in_cookie and r.kind = 'detach';
+end
+$plpgsql$;
+
+-- Purpose: detach, as a command of its own: the request is committed, and then looked at again. A job that records its end at this moment
+-- has either seen it, or its worker sees it right after, or the second look sees the end.
+create procedure pgbackground.let_go(in_cookie int8)
+language plpgsql
+as $plpgsql$
+begin
+    perform pgbackground.request(0, in_cookie, 'detach');
+    commit;
+    perform pgbackground.request(0, in_cookie, 'detach');
+end
+$plpgsql$;
+
+-- Purpose: the second step: signal the process that does the job's work, if it still does. Not without a request that an earlier
+-- transaction has committed: a worker that sees none has no signal to fear.
+-- Parameters: hard, to end the process instead of canceling its statement. Returns: whether a signal was sent.
+create function pgbackground.signal(in_cookie int8, hard bool) returns bool
+language plpgsql volatile parallel unsafe security definer
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+declare
+    j pgbackground.job;
+begin
+    perform pgbackground.only_over_a_link();
+    select * into j from pgbackground.job b where b.cookie = in_cookie and b.state = 'running';
+    if not found or not pgbackground.may(j, true) or not pgbackground.holds(j.lock_key, j.pid)
+       or not exists (select from pgbackground.request r
+                       where r.cookie = in_cookie and r.kind in ('cancel', 'expire')
+                         and r.transaction is distinct from pg_current_xact_id_if_assigned()) then
+        return false;
+    end if;
+    return pgbackground.send_signal(j, hard);
+end
+$plpgsql$;
+
+create function pgbackground.send_signal(j pgbackground.job, hard bool) returns bool
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    if not hard then
+        return pg_cancel_backend(coalesce(j.executor_pid, j.pid));
+    end if;
+    if j.executor_pid is not null then
+        -- First, because it holds the effects.
+        perform pg_terminate_backend(j.executor_pid);
+    end if;
+    return pg_terminate_backend(j.pid);
+end
+$plpgsql$;
+
+-- Purpose: jobs that run on although their time is over, for two seconds now: on 17 and later the server has ended them, before that a job
+-- may catch the cancel. First ask, then signal, then end the process: each call goes one step, whoever comes by makes it.
+-- Returns: how many jobs it has done something about. Tables: request (insert).
+create function pgbackground.expire_overdue() returns int4
+language plpgsql volatile parallel unsafe security definer
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '3s'
+as $plpgsql$
+declare
+    overdue pgbackground.job;
+    asked record;
+    done int4 := 0;
+begin
+    if pg_is_in_recovery() or current_setting('transaction_read_only')::bool then
+        return 0;
+    end if;
+    for overdue in select * from pgbackground.job j where pgbackground.is_overdue(j) loop
+        select min(r.requested_at) as at into asked
+          from pgbackground.request r
+         where r.cookie = overdue.cookie and r.kind = 'expire' and r.transaction is distinct from pg_current_xact_id_if_assigned();
+        if asked.at is null then
+            insert into pgbackground.request (cookie, kind) values (overdue.cookie, 'expire');
+        elsif pgbackground.holds(overdue.lock_key, overdue.pid) then
+            perform pgbackground.send_signal(overdue, asked.at < clock_timestamp() - interval '1 second');
+        else
+            perform pgbackground.lost(overdue.cookie);
+        end if;
+        done := done + 1;
+    end loop;
+    return done;
+end
+$plpgsql$;
+
+-- Purpose: should the job have been ended by now? A second late: then nothing has ended it.
+create function pgbackground.is_overdue(j pgbackground.job) returns bool
+language plpgsql volatile parallel safe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    return j.live and j.state = 'running' and j.timeout_ms > 0 and not pg_is_in_recovery() and j.home = pgbackground.home()
+       and clock_timestamp() >= coalesce(j.started_at, j.launched_at) + j.timeout_ms * interval '1 millisecond' + interval '1 second';
+end
+$plpgsql$;
