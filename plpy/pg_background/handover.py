@@ -33,15 +33,15 @@ def fields(answer: list[str | None]) -> list[str]:
     return (answer[0] or "").strip("()").split(",")
 
 
-def text(sql: str, procedure: str, arguments: tuple[Any, ...]) -> str:
+def text(sql: str, arguments: tuple[Any, ...]) -> str:
     """The command that runs a job; it begins with the job's SQL, for those who read pg_stat_activity."""
     shown = sql[:900].replace("/*", "/ *").replace("*/", "* /")
     if shown.endswith(("/", "*")):
         shown += " "
-    return f"/* {shown} */ call pgbackground.{procedure}({', '.join(map(db.literal, arguments))})"
+    return f"/* {shown} */ call pgbackground.run({', '.join(map(db.literal, arguments))})"
 
 
-def send(to: link.Link, cookie: int, lock_key: int, command: str, limits: Limits) -> None:
+def send(to: link.Link, lock_key: int, command: str, limits: Limits) -> None:
     """Send the command, under the job's clock, and do not wait. The worker forgets the clock after the job."""
     if limits.clock_ms:
         to.set("statement_timeout", str(limits.clock_ms))
@@ -50,7 +50,6 @@ def send(to: link.Link, cookie: int, lock_key: int, command: str, limits: Limits
     if not dblink.send(to.name, command):
         raise link.Gone
     to.job = lock_key
-    to.last_cookie = cookie
 
 
 def _version() -> int:

@@ -231,10 +231,8 @@ def _register(to: link.Link, request: Request) -> bool:
         raise link.Gone
     request.lock_key = int(key)
     limits = handover.Limits(int(timeout_ms or 0), request.settings.get("statement_timeout"))
-    command = handover.text(
-        request.sql, "run", (request.cookie, names, values, limits.clock_ms > 0)
-    )
-    handover.send(to, request.cookie, request.lock_key, command, limits)
+    command = handover.text(request.sql, (request.cookie, names, values, limits.clock_ms > 0))
+    handover.send(to, request.lock_key, command, limits)
     return True
 
 
@@ -262,7 +260,6 @@ def _arguments(
         names,
         values,
         link.has_room(options.max_workers),
-        None,
     )
 
 

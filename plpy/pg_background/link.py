@@ -43,10 +43,10 @@ _CONNECTIONS = (
 class Link:
     """One warm connection: its name in this session, whose login, its worker, and its job's lock key.
 
-    role: what it was last told to SET ROLE to. last_cookie: of the job that it was given last.
+    role: what it was last told to SET ROLE to.
     """
 
-    __slots__ = ("job", "last_cookie", "login", "name", "pid", "role")
+    __slots__ = ("job", "login", "name", "pid", "role")
 
     def __init__(self, name: str, login: str, pid: int) -> None:
         self.name = name
@@ -54,7 +54,6 @@ class Link:
         self.pid = pid
         self.job: int | None = None
         self.role: str | None = None
-        self.last_cookie = 0
 
     def set(self, setting: str, content: str) -> None:
         """Set a setting of the worker's session."""
@@ -154,7 +153,6 @@ def settle(link: Link) -> bool:
     except db.ServerError:
         give_up(link)
         return False
-    session.has_arrived(link.last_cookie)
     link.job = None
     return True
 
@@ -195,12 +193,12 @@ def has_room(max_workers: int) -> bool:
     """Does this session surely run fewer jobs than it may? Its links tell, while none of its jobs runs without one."""
     if session.remembered("uncounted"):
         return False
-    return busy() < max_workers
+    return sum(map(_carries_job, session.links())) < max_workers
 
 
-def busy() -> int:
-    """How many of this session's links carry a job, as far as it knows."""
-    return sum(link.job not in (None, NOTE, HELD, WAITING) for link in session.links())
+def _carries_job(link: Link) -> bool:
+    """Does the link carry a job, as far as this session knows?"""
+    return link.job not in (None, NOTE, HELD, WAITING)
 
 
 def lose_count() -> None:
@@ -210,7 +208,7 @@ def lose_count() -> None:
 
 def give_up(link: Link) -> None:
     """Close a link and forget it."""
-    if link.job not in (None, NOTE, HELD, WAITING):
+    if _carries_job(link):
         lose_count()
     pool = session.links()
     if link in pool:

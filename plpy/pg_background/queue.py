@@ -170,8 +170,8 @@ def _take(over: link.Link, job: dict[str, Any]) -> bool:
     if not key:
         return False
     limits = handover.Limits(int(timeout_ms), job["statement_timeout"])
-    command = handover.text(job["sql"], "run", (job["cookie"], None, None, limits.clock_ms > 0))
-    handover.send(over, job["cookie"], int(key), command, limits)
+    command = handover.text(job["sql"], (job["cookie"], None, None, limits.clock_ms > 0))
+    handover.send(over, int(key), command, limits)
     return True
 
 

@@ -6,7 +6,7 @@ transaction's snapshot is old, the same question is asked over a link of the sam
 
 from __future__ import annotations
 
-from pg_background import arrival, db, handover, identity, link, session
+from pg_background import db, handover, identity, link, session
 from pg_background.errors import Refusal, cookie_mismatch, not_your_job, unknown_handle
 
 TYPE_CHECKING = False
@@ -27,12 +27,8 @@ _LOOK = (
 def look(cookie: int) -> dict[str, Any] | None:
     """The registry's row of a job that the caller may see, or None. A fact at the moment of the call."""
     row = _read(cookie)
-    if row is None and arrival.is_awaited(cookie):
-        arrival.wait(cookie)
-        row = _read(cookie)
     if row is None:
         return None
-    session.has_arrived(cookie)
     if row["unrecorded"] and lost(cookie):
         row = _read(cookie)
         if row is not None and row["state"] == "queued":
@@ -87,14 +83,8 @@ def find(pid: int | None, cookie: int | None) -> dict[str, Any]:
 
 
 def _look_for(pid: int | None, cookie: int | None) -> dict[str, Any] | None:
-    """The row of the job that a handle names, also of one that another session has launched just now."""
-    if pid is None or cookie is None:
-        return None
-    row = look(cookie)
-    if row is None and pid > 0:
-        arrival.elsewhere(pid, cookie)
-        row = look(cookie)
-    return row
+    """The row of the job with a handle's cookie, whatever its pid."""
+    return None if pid is None or cookie is None else look(cookie)
 
 
 def _unseen(pid: int | None, cookie: int | None) -> Refusal:
@@ -160,15 +150,9 @@ def lock_key(pid: int | None, cookie: int | None) -> tuple[int, int | None]:
     job has ended, or it is queued (then pid is 0). Raises as `find`.
     """
     job = session.jobs().get(cookie) if cookie is not None else None
-    if (
-        job is not None
-        and job.pid == pid != 0
-        and job.lock_key
-        and job.role == identity.role()
-        and (job.on_its_way is None or arrival.has_begun(job))
-    ):
-        return job.pid, job.lock_key
     own = job is not None and job.pid == pid != 0 and job.role == identity.role()
+    if job is not None and own and job.lock_key:
+        return job.pid, job.lock_key
     row = look(job.cookie) if job is not None and own else find(pid, cookie)
     if row is None:
         # Of this session's own jobs: it has ended, and is forgotten already.

@@ -20,9 +20,7 @@ class TrackedJob:
         "keeps_rows",
         "label",
         "lock_key",
-        "on_its_way",
         "pid",
-        "registration",
         "role",
     )
 
@@ -36,10 +34,6 @@ class TrackedJob:
         self.label = label
         self.keeps_rows = keeps_rows
         self.consumed = False
-        # The name of the link over which it was sent, until it is known to be in the registry.
-        self.on_its_way: str | None = None
-        # And what register_failure() takes, should it never get there.
-        self.registration: tuple[Any, ...] = ()
 
 
 def _memory() -> dict[str, Any]:
@@ -55,13 +49,6 @@ def jobs() -> dict[int, TrackedJob]:
         memory["jobs"] = {}
     found: dict[int, TrackedJob] = memory["jobs"]
     return found
-
-
-def has_arrived(cookie: int) -> None:
-    """The job is in the registry."""
-    job = jobs().get(cookie)
-    if job is not None:
-        job.on_its_way = None
 
 
 def let_go(cookie: int) -> None:

@@ -1,13 +1,13 @@
 -- Purpose: put a job into the registry, on the worker's side of a link: running, with its lock held from here on, or queued.
 -- Whose job it is, this session itself says: session_user is its login, the role setting its role.
 -- Parameters: the job's fields; session_limit, the launcher's pg_background.max_workers; queues, whether the job may wait for a place, with
--- the settings it needs then; surely_in_session, see take_place; key, see open_job.
+-- the settings it needs then; surely_in_session, see take_place.
 -- Returns: state, the key of the job's lock, and its time-out in ms; state is 'unfit' when this session must be given up.
 -- Raises 53400 at a limit, 55P03 when another session of the same role takes its time. Tables: job (insert).
 create function pgbackground.register(
     in_cookie int8, in_launcher int4, in_label text, in_sql text, in_statements text[], in_kinds text[], in_tag text,
     in_params text[], in_queue_size int4, in_mode text, in_keeps_rows bool, in_detached bool, in_session_limit int4,
-    in_timeout_ms int4, in_queues bool, in_names text[], in_values text[], surely_in_session bool, in_key int8,
+    in_timeout_ms int4, in_queues bool, in_names text[], in_values text[], surely_in_session bool,
     out state text, out lock_key int8, out timeout_ms int4)
 language plpgsql volatile parallel unsafe security definer
 set search_path = pg_catalog, pg_temp
@@ -43,7 +43,7 @@ begin
         end if;
     end if;
     if state = 'running' then
-        lock_key := pgbackground.open_job(in_cookie, in_key);
+        lock_key := pgbackground.open_job(in_cookie);
         -- The record may be lost in a crash together with everything the job did; the job's own commit brings it to disk.
         perform set_config('synchronous_commit', 'off', true);
     else
@@ -114,13 +114,13 @@ end
 $plpgsql$;
 
 -- Purpose: this worker has a job from here on: it holds a lock with a new key, and remembers the job until the next one.
--- Parameters: wanted, the key that the launcher knows already; one that somebody else holds is left to him. Returns: the key.
-create function pgbackground.open_job(in_cookie int8, wanted int8 default null) returns int8
+-- Returns: the key.
+create function pgbackground.open_job(in_cookie int8) returns int8
 language plpgsql volatile parallel unsafe
 set search_path = pg_catalog, pg_temp
 as $plpgsql$
 declare
-    key int8 := wanted;
+    key int8;
 begin
     while key is null or not pg_try_advisory_lock(key) loop
         key := hashtextextended(gen_random_uuid()::text, 0) & 9223372036854775807;
@@ -154,62 +154,3 @@ begin
     return true;
 end
 $plpgsql$;
-
--- Purpose: has the database surely room for some more jobs, whoever else launches at this moment? Not where the DBA has set limits.
-create function pgbackground.surely_room(jobs int4) returns bool
-language plpgsql volatile parallel unsafe
-set search_path = pg_catalog, pg_temp
-set enable_seqscan = off
-set jit = off
-as $plpgsql$
-begin
-    if exists (select from @extschema@.pg_background_limits) then
-        return false;
-    end if;
-    -- So many launchers may think so at the same time.
-    return (select count(*) from pgbackground.job j where j.live and j.state = 'running') + jobs + 20
-           < greatest(current_setting('max_connections')::int4 / 2, 1);
-end
-$plpgsql$;
-
--- Purpose: is a session about to register this job? Its launcher does not wait for that.
-create function pgbackground.is_registering(in_pid int4, in_cookie int8) returns bool
-language plpgsql volatile parallel unsafe security definer
-set search_path = pg_catalog, pg_temp
-as $plpgsql$
-begin
-    perform pg_stat_clear_snapshot();
-    return exists (
-        select from pg_stat_get_activity(in_pid) a
-         where starts_with(a.application_name, 'pg_background')
-           and (a.state = 'active' and strpos(a.query, format(' call pgbackground.launch(%s,', in_cookie)) > 0
-                -- The command may have been sent at this moment, and not be there yet.
-                or a.state = 'idle' and exists (select from pg_stat_get_activity(pg_backend_pid()) me
-                                                 where me.query_start > clock_timestamp() - interval '100 milliseconds')));
-end
-$plpgsql$;
-
--- Purpose: a job that could not be registered after its launcher had gone on has an end, and whoever asks for it is told.
--- Raises 42501 for a job that is there.
-create function pgbackground.register_failure(
-    in_cookie int8, in_worker int4, in_launcher int4, in_label text, in_sql text, in_kinds text[], in_tag text, in_queue_size int4,
-    in_keeps_rows bool, in_detached bool, in_sqlstate text, in_message text, in_detail text, in_hint text) returns void
-language plpgsql volatile parallel unsafe security definer
-set search_path = pg_catalog, pg_temp
-as $plpgsql$
-declare
-    me record := pgbackground.top_level_identity();
-begin
-    perform pgbackground.only_over_a_link();
-    perform set_config('synchronous_commit', 'off', true);
-    insert into pgbackground.job (
-        cookie, state, role, role_name, login, login_name, label, sql, kinds, expected_tag, mode, keeps_rows, detached, queue_size,
-        launcher_pid, session_limit, timeout_ms, pid, number)
-    values (in_cookie, 'running', me.role, me.role_name, me.login, me.login_name, in_label, in_sql, in_kinds, in_tag, 'inline',
-            in_keeps_rows, in_detached, in_queue_size, in_launcher, 1, 0, in_worker,
-            1 + coalesce((select max(n.number) from pgbackground.job n where n.role = me.role),
-                         (select h.gone from pgbackground.history h where h.role = me.role), 0));
-    perform pgbackground.end_job(j, j.ctid, in_sqlstate, in_message, in_detail, in_hint) from pgbackground.job j where j.cookie = in_cookie;
-end
-$plpgsql$;
-

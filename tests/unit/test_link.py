@@ -463,14 +463,14 @@ def test_the_command_begins_with_the_jobs_text_as_a_comment_that_nothing_ends(
         "x" * 899 + "*/" + "y" * 99,
         "/",
     ):
-        text = handover.text(sql, "run", (5, ["a"], ["it's"], False))
+        text = handover.text(sql, (5, ["a"], ["it's"], False))
         comment, end, command = text.partition(" */ ")
         assert (comment[:3], end) == ("/* ", " */ ")
         assert "/*" not in comment[2:]
         assert "*/" not in comment
         assert len(comment) < 1000
         assert command == "call pgbackground.run(5, array['a'], array['it''s'], false)"
-    assert handover.text("x", "run", (5, None, None, True)).endswith("null, null, true)")
+    assert handover.text("x", (5, None, None, True)).endswith("null, null, true)")
 
 
 @pytest.mark.parametrize(
@@ -496,12 +496,12 @@ def test_a_worker_is_given_its_clock_before_its_command(
 ) -> None:
     fake_db.questions["server_version_num"] = lambda: [{"version": version}]
     to = link.take("app")
-    handover.send(to, 5, 17, "call x()", handover.Limits(worker_ms, statement))
-    assert (to.job, to.last_cookie) == (17, 5)
+    handover.send(to, 17, "call x()", handover.Limits(worker_ms, statement))
+    assert to.job == 17
     assert fake_dblink.told(to.name) == [
         *(f"select pg_catalog.set_config('{name}', '{ms}', false)" for name, ms in clocks.items()),
         "call x()",
     ]
     fake_dblink.lost.add(to.name)
     with pytest.raises(link.Gone):
-        handover.send(to, 6, 18, "call x()", handover.Limits(0, None))
+        handover.send(to, 18, "call x()", handover.Limits(0, None))
