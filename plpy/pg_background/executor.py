@@ -66,14 +66,10 @@ def _open(job: dict[str, Any]) -> link.Link:
 def _refuse_canceled(job: dict[str, Any], executor: link.Link) -> None:
     """Whoever cancels from here on signals the executor; who has done it before is seen here. Raises 57014."""
     db.commit()
-    if db.privileged(lambda: db.value(_IS_CANCELED, ("int8",), (job["cookie"],))):
+    sql = "select pgbackground.stop_is_requested($1)"
+    if db.privileged(lambda: db.value(sql, ("int8",), (job["cookie"],))):
         db.privileged(lambda: link.close(executor))
         raise Refusal("canceling statement due to user request", db.CANCELED)
-
-
-_IS_CANCELED = (
-    "select exists (select from pgbackground.request r where r.cookie = $1 and r.kind <> 'detach')"
-)
 
 
 def _title(job: dict[str, Any]) -> str:

@@ -69,6 +69,33 @@ begin
 end
 $plpgsql$;
 
+-- Purpose: the end of a job that no worker has: the caller has locked its row. Parameters as end_job's.
+create function pgbackground.end_without_worker(
+    in_cookie int8, in_sqlstate text, in_message text, in_detail text default null, in_hint text default null, in_turn bool default false)
+returns void
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+declare
+    place tid;
+    j pgbackground.job;
+begin
+    select b.ctid into place from pgbackground.job b where b.cookie = in_cookie;
+    select * into j from pgbackground.job b where b.ctid = place;
+    perform pgbackground.end_job(j, place, in_sqlstate, in_message, in_detail, in_hint, in_turn => in_turn);
+end
+$plpgsql$;
+
+-- Purpose: has somebody asked for the job's end, by a cancel or because its time is over?
+create function pgbackground.stop_is_requested(in_cookie int8) returns bool
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    return exists (select from pgbackground.request r where r.cookie = in_cookie and r.kind <> 'detach');
+end
+$plpgsql$;
+
 -- Purpose: has the job run for longer than it may?
 create function pgbackground.time_is_over(j pgbackground.job) returns bool
 language plpgsql volatile parallel safe

@@ -35,8 +35,7 @@ begin
                in_names, in_values, pg_current_xact_id(),
                case when cardinality(in_parents) > 0 then 'infinity' else in_wanted_at end, in_wanted_at,
                in_priority, in_attempts, in_backoff_ms, in_retry_on, in_after_state, in_key, in_notify, in_schedule, in_due_at,
-               1 + coalesce((select max(n.number) from pgbackground.job n where n.role = role_id),
-                            (select h.gone from pgbackground.history h where h.role = role_id), 0)
+               pgbackground.next_number(role_id)
           from pg_roles l where l.rolname = in_login
         on conflict do nothing
         returning j.cookie into cookie;
@@ -79,8 +78,8 @@ begin
         if found then
             delete from pgbackground.dependency d where d.child = in_child;
             insert into pgbackground.request (cookie, kind) values (in_child, 'cancel');
-            perform pgbackground.end_job(
-                child, (select j.ctid from pgbackground.job j where j.cookie = in_child), '57014', 'a job that this one waited for did not succeed',
+            perform pgbackground.end_without_worker(
+                in_child, '57014', 'a job that this one waited for did not succeed',
                 format('Job %s%s ended as %s: %s %s.', failed.cookie, ' (' || failed.label || ')', failed.state, failed.sqlstate, failed.message),
                 in_turn => in_turn);
             return true;
@@ -204,8 +203,7 @@ begin
          where r.kind = 'cancel' and q.state = 'queued' for no key update of q skip locked
     loop
         continue when exists (select from pgbackground.job b where b.cookie = j.cookie and b.state <> 'queued');
-        perform pgbackground.end_job(
-            j, (select b.ctid from pgbackground.job b where b.cookie = j.cookie), '57014', 'canceling statement due to user request');
+        perform pgbackground.end_without_worker(j.cookie, '57014', 'canceling statement due to user request');
     end loop;
     update pgbackground.job b set run_at = null
       from (select q.cookie from pgbackground.job q

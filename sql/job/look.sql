@@ -28,7 +28,7 @@ begin
         elsif now_.state = 'running' or now_.home <> pgbackground.home() then
             error := pgbackground.error_of_lost(now_);
             now_.timed_out := coalesce(error.message = 'canceling statement due to worker timeout', false);
-            now_.cancel_requested := exists (select from pgbackground.request r where r.cookie = j.cookie and r.kind <> 'detach');
+            now_.cancel_requested := pgbackground.stop_is_requested(j.cookie);
             now_.state := pgbackground.end_state(error.sqlstate, now_.cancel_requested, now_.timed_out);
             now_.live := false;
             now_.finished_at := clock_timestamp();
@@ -52,35 +52,39 @@ begin
 end
 $plpgsql$;
 
+-- The jobs of the roles whose rights the reader has: as has_rights(), which no view can ask for a million rows.
+create view pgbackground.readable_job as
+    select j.cookie, j.live, j as job
+      -- A view of one table alone could be written through. The empty row is planned away.
+      from pgbackground.job j, (select) nothing
+     where case when j.home operator(pg_catalog.=) (select pgbackground.home())
+           then pg_catalog.pg_has_role(j.role, 'USAGE')
+           else coalesce(pg_catalog.pg_has_role(pg_catalog.to_regrole(pg_catalog.quote_ident(j.role_name)), 'USAGE'),
+                         pg_catalog.pg_has_role(10, 'USAGE')) end;
+comment on view pgbackground.readable_job is
+    'The registry''s rows of the jobs whose owners'' rights the reader has, as they stand. For our other views.';
+
 -- Live and finished jobs apart, because only then a question about some of them finds its index among a million.
 -- elapsed_ms: how long an ended job took; overdue: it runs on although its time is over; unrecorded: its worker is gone, and nobody has
 -- written that down yet.
 create view pgbackground.visible_job with (security_barrier) as
-    with here as (select pgbackground.home() as home)
-    select t.*,
-           (extract(epoch from (t.finished_at operator(pg_catalog.-) t.launched_at)) operator(pg_catalog.*) 1000::numeric)::float8 as elapsed_ms,
+    select (t.job).*,
+           (extract(epoch from ((t.job).finished_at operator(pg_catalog.-) (t.job).launched_at)) operator(pg_catalog.*) 1000::numeric)::float8 as elapsed_ms,
            false as overdue, false as unrecorded
-      from pgbackground.job t
-     where not t.live and case when t.home operator(pg_catalog.=) (select h.home from here h)
-           then pg_catalog.pg_has_role(t.role, 'USAGE')
-           else coalesce(pg_catalog.pg_has_role(pg_catalog.to_regrole(pg_catalog.quote_ident(t.role_name)), 'USAGE'),
-                         pg_catalog.pg_has_role(10, 'USAGE')) end
+      from pgbackground.readable_job t
+     where not t.live
     union all
     select told.*, null, pgbackground.is_overdue(told), not told.live
-      from pgbackground.job t, lateral pgbackground.told(t) told
+      from pgbackground.readable_job t, lateral pgbackground.told(t.job) told
      -- The same cookie: so that a question about one job tells that one, and not all.
-     where t.live and t.cookie operator(pg_catalog.=) told.cookie and case when t.home operator(pg_catalog.=) (select h.home from here h)
-           then pg_catalog.pg_has_role(t.role, 'USAGE')
-           else coalesce(pg_catalog.pg_has_role(pg_catalog.to_regrole(pg_catalog.quote_ident(t.role_name)), 'USAGE'),
-                         pg_catalog.pg_has_role(10, 'USAGE')) end;
+     where t.live and t.cookie operator(pg_catalog.=) told.cookie;
 comment on view pgbackground.visible_job is
     'The registry''s rows of the jobs whose owners'' rights the reader has, as they are at this moment.';
 
 create view pgbackground.visible_rows with (security_barrier) as
     select r.cookie, r.chunk, r.rows
       from pgbackground.job_rows r
-     where exists (select from pgbackground.job j
-                    where j.cookie operator(pg_catalog.=) r.cookie and pg_catalog.pg_has_role(j.role, 'USAGE'))
+     where exists (select from pgbackground.readable_job j where j.cookie operator(pg_catalog.=) r.cookie)
     -- A view of one table alone could be written through.
     union all
     select null, null, null where false;
@@ -88,8 +92,7 @@ create view pgbackground.visible_rows with (security_barrier) as
 create view pgbackground.visible_message with (security_barrier) as
     select m.cookie, m.seq, m.severity, m.message, m.detail, m.hint
       from pgbackground.job_message m
-     where exists (select from pgbackground.job j
-                    where j.cookie operator(pg_catalog.=) m.cookie and pg_catalog.pg_has_role(j.role, 'USAGE'))
+     where exists (select from pgbackground.readable_job j where j.cookie operator(pg_catalog.=) m.cookie)
     union all
     select null, null, null, null, null, null where false;
 

@@ -36,7 +36,7 @@ begin
             select from pg_stat_get_activity(j.pid) a
              where a.state = 'idle'
                and (a.state_change < clock_timestamp() - interval '1 second'
-                    or exists (select from pgbackground.request r where r.cookie = j.cookie and r.kind <> 'detach')));
+                    or pgbackground.stop_is_requested(j.cookie)));
 end
 $plpgsql$;
 
@@ -48,7 +48,7 @@ set search_path = pg_catalog, pg_temp
 as $plpgsql$
 begin
     return j.begun is false and j.executor_pid is null
-       and not exists (select from pgbackground.request r where r.cookie = j.cookie and r.kind <> 'detach');
+       and not pgbackground.stop_is_requested(j.cookie);
 end
 $plpgsql$;
 
@@ -62,7 +62,7 @@ begin
         sqlstate := '08007';
         message := 'the job belongs to another server or database';
         detail := 'This is a copy of its record. What has become of the job, only the original can tell.';
-    elsif exists (select from pgbackground.request r where r.cookie = j.cookie and r.kind <> 'detach') then
+    elsif pgbackground.stop_is_requested(j.cookie) then
         sqlstate := '57014';
         message := 'canceling statement due to user request';
     elsif pgbackground.time_is_over(j) then
@@ -101,7 +101,7 @@ begin
         return;
     end if;
     error := pgbackground.error_of_lost(j);
-    perform pgbackground.end_job(j, (select b.ctid from pgbackground.job b where b.cookie = in_cookie), error.sqlstate, error.message, error.detail);
+    perform pgbackground.end_without_worker(in_cookie, error.sqlstate, error.message, error.detail);
 end
 $plpgsql$;
 

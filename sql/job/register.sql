@@ -57,8 +57,7 @@ begin
         in_cookie, state, me.role, me.role_name, me.login, me.login_name, in_label, in_sql, in_statements, in_kinds, in_tag, in_params,
         in_mode, in_keeps_rows, in_detached, in_queue_size, in_launcher, in_session_limit, coalesce(timeout_ms, 0),
         in_names, in_values, case state when 'running' then pg_backend_pid() else 0 end, lock_key,
-        1 + coalesce((select max(n.number) from pgbackground.job n where n.role = me.role),
-                     (select h.gone from pgbackground.history h where h.role = me.role), 0));
+        pgbackground.next_number(me.role));
 end
 $plpgsql$;
 
@@ -144,7 +143,7 @@ begin
         return true;
     end if;
     -- It is negative when the worker has tidied up behind it.
-    if exists (select from pgbackground.request r where r.cookie = abs(last_cookie) and r.kind <> 'detach') then
+    if pgbackground.stop_is_requested(abs(last_cookie)) then
         return false;
     end if;
     if last_cookie > 0 and exists (select from pgbackground.job j where j.cookie = last_cookie and j.state = 'running' and j.pid = pg_backend_pid()) then

@@ -8,21 +8,9 @@ as $plpgsql$
 declare
     me oid := (select i.role from pgbackground.top_level_identity() i);
 begin
-    return pgbackground.is_owner(me, j)
+    return pgbackground.has_rights(me, j.home, j.role, j.role_name)
         or signal and pg_has_role(me, 'pg_signal_backend', 'USAGE')
            and not exists (select from pg_roles r where r.oid in (j.role, j.login) and r.rolsuper);
-end
-$plpgsql$;
-
--- Purpose: has a role the rights of a job's owner? In a copy, where oids mean other roles, the owner's name counts.
-create function pgbackground.is_owner(me oid, j pgbackground.job) returns bool
-language plpgsql stable parallel restricted
-set search_path = pg_catalog, pg_temp
-as $plpgsql$
-begin
-    return case when j.home = pgbackground.home() then pg_has_role(me, j.role, 'USAGE')
-                else coalesce(pg_has_role(me, to_regrole(quote_ident(j.role_name)), 'USAGE'),
-                              (select r.rolsuper from pg_roles r where r.oid = me)) end;
 end
 $plpgsql$;
 
@@ -65,7 +53,7 @@ begin
         -- Should a worker take it at this moment, that one finds the request.
         perform from pgbackground.job b where b.cookie = in_cookie and b.state = 'queued' for update skip locked;
         if found then
-            perform pgbackground.end_job(j, (select b.ctid from pgbackground.job b where b.cookie = in_cookie), '57014', 'canceling statement due to user request');
+            perform pgbackground.end_without_worker(in_cookie, '57014', 'canceling statement due to user request');
         end if;
     end if;
 end

@@ -11,14 +11,6 @@ create table pgbackground.retired (
 comment on table pgbackground.retired is
     'Finished jobs that are gone, counted: the counters of pg_background_metrics never go back.';
 
-create table pgbackground.history (
-    role oid primary key,
-    gone int8 not null
-);
-comment on table pgbackground.history is
-    'The roles that have let jobs go: of those with a number up to gone none is left that is more than max_history back. In steps, because each change leaves a dead row.';
-
-
 create table pgbackground.retirement (
     id int4 primary key,
     none_at timestamptz
@@ -28,30 +20,17 @@ comment on table pgbackground.retirement is
     'Always one row: its lock lets one worker at a time retire finished jobs.';
 insert into pgbackground.retirement values (1);
 
--- Purpose: one of the DBA's choices as an interval or a number; the default where there is none, or none that makes sense.
-create function pgbackground.chosen_interval(in_name text, fallback interval) returns interval
+-- Purpose: one of the DBA's choices, an interval or a number like the default; that one where there is none, or none that makes sense.
+create function pgbackground.chosen(in_name text, fallback anyelement) returns anyelement
 language plpgsql stable parallel restricted
 set search_path = pg_catalog, pg_temp
 as $plpgsql$
 declare
-    chosen interval;
+    nothing fallback%type := fallback - fallback;
+    chosen fallback%type;
 begin
     chosen := (select c.value from @extschema@.pg_background_config c where c.name = in_name);
-    return case when chosen >= interval '0' then chosen else fallback end;
-exception when data_exception then
-    return fallback;
-end
-$plpgsql$;
-
-create function pgbackground.chosen_number(in_name text, fallback int8) returns int8
-language plpgsql stable parallel restricted
-set search_path = pg_catalog, pg_temp
-as $plpgsql$
-declare
-    chosen int8;
-begin
-    chosen := (select c.value from @extschema@.pg_background_config c where c.name = in_name);
-    return case when chosen >= 0 then chosen else fallback end;
+    return case when chosen >= nothing then chosen else fallback end;
 exception when data_exception then
     return fallback;
 end
@@ -74,7 +53,7 @@ begin
     select coalesce(array_agg(f.cookie), '{}'), min(f.number) into cookies, first
       from (select j.cookie, j.number from pgbackground.job j
              where j.role = of_role and j.number > gone
-               and j.number <= newest - pgbackground.chosen_number('max_history', 100000)
+               and j.number <= newest - pgbackground.chosen('max_history', 100000::int8)
                and not j.live and not exists (select from pgbackground.dependency d where d.parent = j.cookie)
              order by j.role, j.number limit most for update skip locked) f;
 end
@@ -99,7 +78,7 @@ set jit = off
 set enable_bitmapscan = off
 as $plpgsql$
 declare
-    retention interval := pgbackground.chosen_interval('retention', '7 days');
+    retention interval := pgbackground.chosen('retention', interval '7 days');
     cookies int8[];
 begin
     if clock_timestamp() - (select r.none_at from pgbackground.retirement r) between interval '0' and interval '59 seconds' then

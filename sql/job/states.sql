@@ -42,3 +42,15 @@ begin
               from pg_control_system() c);
 end
 $plpgsql$;
+
+-- Purpose: has a role the rights of the one that a job or a schedule belongs to? In a copy, where oids mean other roles, the owner's name
+-- counts, and where nobody has that name, superusers have them.
+create function pgbackground.has_rights(me oid, home text, owner_id oid, owner_name name) returns bool
+language plpgsql stable parallel restricted
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    return case when home = pgbackground.home() then pg_has_role(me, owner_id, 'USAGE')
+                else coalesce(pg_has_role(me, to_regrole(quote_ident(owner_name)), 'USAGE'), pg_has_role(me, 10, 'USAGE')) end;
+end
+$plpgsql$;

@@ -140,3 +140,21 @@ create table pgbackground.job_message (
     primary key (cookie, seq)
 );
 comment on table pgbackground.job_message is 'Messages (NOTICE, WARNING, INFO ...) of top-level jobs, in order.';
+
+create table pgbackground.history (
+    role oid primary key,
+    gone int8 not null
+);
+comment on table pgbackground.history is
+    'The roles that have let jobs go: of those with a number up to gone none is left that is more than max_history back. In steps, because each change leaves a dead row.';
+
+-- Purpose: the number of a role's next job.
+create function pgbackground.next_number(of_role oid) returns int8
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    return 1 + coalesce((select max(j.number) from pgbackground.job j where j.role = of_role),
+                        (select h.gone from pgbackground.history h where h.role = of_role), 0);
+end
+$plpgsql$;

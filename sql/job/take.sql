@@ -197,7 +197,7 @@ begin
        or next_job.mode <> 'inline' or next_job.login_name <> session_user or next_job.state <> 'queued'
        or not (next_job.role = next_job.login or pg_has_role(next_job.login, next_job.role, case
                when current_setting('server_version_num')::int4 >= 160000 then 'SET' else 'MEMBER' end))
-       or exists (select from pgbackground.request r where r.cookie = last_cookie and r.kind <> 'detach') then
+       or pgbackground.stop_is_requested(last_cookie) then
         cookie := 0;
     elsif last_cookie is not null and next_job.launcher_pid = 0
           -- Short jobs of a long queue are run sooner one after the other than workers are started for them.
@@ -251,15 +251,12 @@ create function pgbackground.refuse(in_cookie int8, in_sqlstate text, in_message
 language plpgsql volatile parallel unsafe
 set search_path = pg_catalog, pg_temp
 as $plpgsql$
-declare
-    j pgbackground.job;
-    is_there bool;
 begin
-    select * into j from pgbackground.job b where b.cookie = in_cookie and b.state = 'queued' for update skip locked;
-    is_there := found;
-    if is_there then
-        perform pgbackground.end_job(j, (select b.ctid from pgbackground.job b where b.cookie = in_cookie), in_sqlstate, in_message, in_detail, in_hint);
+    perform from pgbackground.job b where b.cookie = in_cookie and b.state = 'queued' for update skip locked;
+    if not found then
+        return false;
     end if;
-    return is_there;
+    perform pgbackground.end_without_worker(in_cookie, in_sqlstate, in_message, in_detail, in_hint);
+    return true;
 end
 $plpgsql$;

@@ -138,14 +138,12 @@ set search_path = pg_catalog, pg_temp
 as $plpgsql$
 declare
     here text := pgbackground.home();
+    me oid := (select r.oid from pg_roles r where r.rolname = caller);
 begin
     select (array_agg(f.id))[1], count(*) into id, candidates
-      from (select s.id,
-                   rank() over (order by s.home = here desc, s.role = (select r.oid from pg_roles r where r.rolname = caller) desc) as place
+      from (select s.id, rank() over (order by s.home = here desc, s.role = me desc) as place
               from pgbackground.schedule s
-             where s.name = in_name
-               and case when s.home = here then pg_has_role(caller::name, s.role, 'USAGE')
-                   else coalesce(pg_has_role(caller::name, to_regrole(quote_ident(s.role_name)), 'USAGE'), pg_has_role(caller::name, 10, 'USAGE')) end) f
+             where s.name = in_name and pgbackground.has_rights(me, s.home, s.role, s.role_name)) f
      where f.place = 1;
 end
 $plpgsql$;

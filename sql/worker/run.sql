@@ -12,7 +12,7 @@ begin
         raise exception using errcode = '42501', message = 'this session is not the worker of that job';
     end if;
     select * into j from pgbackground.job b where b.ctid = place;
-    j.cancel_requested := exists (select from pgbackground.request r where r.cookie = in_cookie and r.kind <> 'detach');
+    j.cancel_requested := pgbackground.stop_is_requested(in_cookie);
 end
 $plpgsql$;
 

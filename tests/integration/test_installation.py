@@ -60,7 +60,6 @@ INTERNALS = "pgbackground"
 # Internal functions that pin no search_path, each for a reason that does not go away by itself.
 UNPINNED = {
     # A procedure that commits may not have settings of its own (2D000).
-    "launch": "commits",
     "run": "commits",
     "run_one": "commits",
     "run_top_level": "commits",
