@@ -187,7 +187,8 @@ begin
             return;
         end if;
     end if;
-    select * into next_job from pgbackground.job j where j.cookie = (select pgbackground.next_queued());
+    -- As hopeful as everybody else who starts jobs: they leave the queue to whoever is at work there.
+    select * into next_job from pgbackground.job j where j.cookie = (select pgbackground.next_queued(hopeful => true));
     if not found then
         return;
     end if;

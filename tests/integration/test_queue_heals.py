@@ -101,6 +101,25 @@ def test_after_the_death_of_all_workers_at_once_waiting_starts_the_queue_again(
     gate.open()
 
 
+def test_a_worker_that_ends_starts_what_only_the_dead_are_in_the_way_of(
+    connect: Callable[..., Session], launcher: Session, admin: Session, db: Database
+) -> None:
+    stops = Stops(db.connect())
+    alive = connect()
+    last = alive.launch(stops.at(1))
+    use_queue(launcher, 1)
+    lost = launcher.launch(stops.at(2))
+    jobs = [launcher.launch(f"select {n}") for n in range(2)]
+    assert [job.pid for job in jobs] == [0, 0]
+    admin.execute("select pg_terminate_backend(%s)", [lost.pid])
+    admin.until_gone(lost.pid)
+    leave(launcher, admin)
+    assert states(admin, *jobs) == ["queued", "queued"]
+    stops.release(1)
+    for job in (last, *jobs):
+        assert admin.until_ended(job).state == "stopped"
+
+
 def test_a_wait_that_has_hardly_any_time_starts_the_queue_again(
     launcher: Session, admin: Session, full: list[Handle]
 ) -> None:
