@@ -7,7 +7,7 @@ import os
 from pg_background import db, dblink, identity, link, registry, session
 from pg_background.cookie import random_cookie
 from pg_background.errors import Refusal, bad_value
-from pg_background.launch import Request, json_array
+from pg_background.launch import Request, parameters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ class Options:
             raise Refusal(f"a job waits for at most {MOST_PARENTS} others", "54000")
 
     def _check_words(self) -> None:
-        _one_of("retry_on", self.retry_on, RETRY_ON)
-        _one_of("after_state", self.after_state, AFTER_STATES)
+        one_of("retry_on", self.retry_on, RETRY_ON)
+        one_of("after_state", self.after_state, AFTER_STATES)
 
     def _check_texts(self) -> None:
         for name, text, most in (
@@ -89,10 +89,12 @@ def _in_range(name: str, number: int | None, least: int, most: int) -> None:
         raise bad_value(f"{name} must be a number from {least} to {most}")
 
 
-def _one_of(name: str, word: str | None, words: Sequence[str]) -> None:
+def one_of(name: str, word: str | None, words: Sequence[str]) -> None:
+    """Raise 22023 for an argument that is none of the words it may be."""
     if word not in words:
+        given = "null" if word is None else f'"{word}"'
         raise bad_value(
-            f'invalid value for {name}: "{word}"', f"Available values: {', '.join(words)}."
+            f"invalid value for {name}: {given}", f"Available values: {', '.join(words)}."
         )
 
 
@@ -109,16 +111,9 @@ def enqueue(
     if sql is None:
         return None
     options = Options(given)
-    params = None
-    if options.params is not None:
-        params = json_array(options.params)
-        if params is None:
-            raise bad_value(
-                "the parameters must be a JSON array", hint="For example: '[1, \"two\", null]'."
-            )
-    request = Request(sql, 0, options.label, params, options.keeps_rows is not False, False)
-    if params is not None and len(request.plan.kinds) > 1:
-        raise Refusal("parameters go with a single statement", "0A000")
+    request = Request(
+        sql, 0, options.label, parameters(options.params), options.keeps_rows is not False, False
+    )
     request.cookie = random_cookie()
     parents = [cookie for cookie in options.after if _decides(cookie, options.after_state)]
     found = db.privileged(lambda: _insert(request, options, parents, schedule, due_at))
@@ -129,18 +124,11 @@ def enqueue(
 
 def _decides(cookie: int, after_state: str) -> bool:
     """Is a parent still to be waited for, or has it failed already? Raises 42704, 42501."""
-    if db.value(_IS_OF_THIS_TRANSACTION, ("int8",), (cookie,)):
+    if registry.is_of_this_transaction(cookie):
         return True
     row = registry.find(0, cookie)
     decides: bool = row["live"] or (after_state == "stopped" and row["state"] != "stopped")
     return decides
-
-
-# What an old snapshot shows of the registry, and links do not.
-_IS_OF_THIS_TRANSACTION = (
-    "select exists (select from pgbackground.visible_job j where j.cookie operator(pg_catalog.=) $1"
-    " and j.live and j.transaction operator(pg_catalog.=) pg_catalog.pg_current_xact_id_if_assigned())"
-)
 
 
 _INSERT = (

@@ -109,6 +109,8 @@ class Request:
         self.queue_size = settings.queue_size(queue_size, self.options)
         self.who = identity.of_caller(self.caller)
         self.plan = Plan(sql, self.caller["standard_strings"] == "on")
+        if params is not None and len(self.plan.kinds) > 1:
+            raise Refusal("parameters go with a single statement", "0A000")
         self.sql = sql
         self.params = params
         self.settings = settings.travelling(
@@ -155,22 +157,17 @@ def launch_params(
 
     Raises 22023 when params is no array, 0A000 for more than one statement, and as `launch`.
     """
-    if params is None:
-        return launch(sql, 0, label)
-    if sql is not None and len(statement.split(sql)) > 1:
-        raise Refusal("parameters go with a single statement", "0A000")
-    values = json_array(params)
-    if values is None:
+    return launch(sql, 0, label, parameters(params))
+
+
+def parameters(text: str | None) -> list[str | None] | None:
+    """The elements of a JSON array as text; None for none. Raises 22023 when it is something else."""
+    if text is None:
+        return None
+    if db.value("select pg_catalog.jsonb_typeof($1)", ("jsonb",), (text,)) != "array":
         raise bad_value(
             "the parameters must be a JSON array", hint="For example: '[1, \"two\", null]'."
         )
-    return launch(sql, 0, label, values)
-
-
-def json_array(text: str) -> list[str | None] | None:
-    """The elements of a JSON array as text; None when it is something else."""
-    if db.value("select pg_catalog.jsonb_typeof($1)", ("jsonb",), (text,)) != "array":
-        return None
     found: list[str | None] = db.value(
         "select array(select pg_catalog.jsonb_array_elements_text($1))", ("jsonb",), (text,)
     )

@@ -23,10 +23,11 @@ def waits_for_me(pids: Sequence[int]) -> bool:
     return found
 
 
-def timeout_ms() -> int:
-    """The caller's own lock_timeout in ms; 0 means none."""
+def timeout_ms(name: str) -> int:
+    """The caller's own lock_timeout or deadlock_timeout in ms; 0 means none."""
     milliseconds: int = db.value(
-        "select s.setting::pg_catalog.int4 from pg_catalog.pg_settings s"
-        " where s.name operator(pg_catalog.=) 'lock_timeout'"
+        "select s.setting::pg_catalog.int4 from pg_catalog.pg_settings s where s.name operator(pg_catalog.=) $1",
+        ("text",),
+        (name,),
     )
     return milliseconds

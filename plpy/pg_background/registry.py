@@ -124,6 +124,17 @@ def _is_named(row: dict[str, Any], pid: int | None) -> bool:
     return pid in (row["pid"], 0) or pid in (row["former_pids"] or ())
 
 
+def is_of_this_transaction(cookie: int) -> bool:
+    """Has this transaction enqueued the job? What an old snapshot shows of the registry, and links do not."""
+    found: bool = db.value(
+        "select exists (select from pgbackground.visible_job j where j.cookie operator(pg_catalog.=) $1"
+        " and j.live and j.transaction operator(pg_catalog.=) pg_catalog.pg_current_xact_id_if_assigned())",
+        ("int8",),
+        (cookie,),
+    )
+    return found
+
+
 def may_go_back(row: dict[str, Any]) -> bool:
     """Is the job in the queue, or may it be there again, because its worker has not begun with it?"""
     return row["state"] == "queued" or row["begun"] is False

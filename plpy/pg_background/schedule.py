@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pg_background import cron, db, due, identity, registry, zone
 from pg_background.cookie import random_cookie
-from pg_background.enqueue import Options, tell_workers
+from pg_background.enqueue import Options, one_of, tell_workers
 from pg_background.errors import Refusal, bad_value
-from pg_background.launch import Request, json_array
+from pg_background.launch import Request, parameters
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,8 +51,8 @@ def schedule(name: str | None, text: str | None, sql: str | None, given: Mapping
     if text is None:
         raise bad_value("schedule must not be null", cron.FORMS_HINT)
     place = zone.checked(given["timezone"])
-    _one_of("overlap", given["overlap"], OVERLAPS)
-    _one_of("missed", given["missed"], MISSED)
+    one_of("overlap", given["overlap"], OVERLAPS)
+    one_of("missed", given["missed"], MISSED)
     _check_intervals(given["max_late"], given["jitter"])
     if given["active"] is None:
         raise bad_value("active must not be null")
@@ -63,25 +63,14 @@ def schedule(name: str | None, text: str | None, sql: str | None, given: Mapping
             f'invalid schedule: "{text}" never comes', "Times in the past do not come again."
         )
     options = _options(given["options"])
-    params = json_array(options.params) if options.params is not None else None
     label = options.label or (name if len(name.encode()) <= LONGEST_LABEL else None)
-    request = Request(sql, 0, label, params, options.keeps_rows, False)
-    if params is not None and request.plan.statements is not None:
-        raise Refusal("parameters go with a single statement", "0A000")
+    request = Request(sql, 0, label, parameters(options.params), options.keeps_rows, False)
     timing = (
         name, text, place, parsed.kind == "reboot", given["active"], given["overlap"], given["missed"],
         given["max_late"], given["jitter"], given["options"], next_run if given["active"] else None,
     )  # fmt: skip
     made: int = db.privileged(lambda: _store(timing, request, options))
     return made
-
-
-def _one_of(name: str, word: str | None, words: tuple[str, ...]) -> None:
-    if word not in words:
-        given = "null" if word is None else f'"{word}"'
-        raise bad_value(
-            f"invalid value for {name}: {given}", f"Available values: {', '.join(words)}."
-        )
 
 
 _INTERVALS = (

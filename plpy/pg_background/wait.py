@@ -92,7 +92,7 @@ def _started(cookie: int, deadline: Deadline) -> dict[str, Any] | None:
             return {"live": False}
         if row["state"] != "queued":
             return row
-        if turn == 0 and row["transaction"] is not None and _is_of_this_transaction(cookie):
+        if turn == 0 and row["transaction"] is not None and registry.is_of_this_transaction(cookie):
             raise _deadlock("The job begins when this transaction, which has enqueued it, commits.")
         if turn % STARTING_TURNS == 0:
             # At least once, however short the time is: who only ever looks must not wait for a queue that stands.
@@ -103,16 +103,6 @@ def _started(cookie: int, deadline: Deadline) -> dict[str, Any] | None:
             _refuse_full_of_blocked(cookie)
         db.sleep(deadline.slice_ms(QUEUE_SLICES_MS[min(turn, len(QUEUE_SLICES_MS) - 1)]))
         turn += 1
-
-
-def _is_of_this_transaction(cookie: int) -> bool:
-    found: bool = db.value(
-        "select exists (select from pgbackground.visible_job j where j.cookie operator(pg_catalog.=) $1"
-        " and j.transaction operator(pg_catalog.=) pg_catalog.pg_current_xact_id_if_assigned())",
-        ("int8",),
-        (cookie,),
-    )
-    return found
 
 
 def _refuse_full_of_blocked(cookie: int) -> None:
@@ -128,7 +118,7 @@ def _until_free(key: int, cookie: int, deadline: Deadline) -> bool:
     """Wait for a job's lock, looking around between slices. Raises 40P01, 55P03."""
     if lock.wait(key, deadline.slice_ms(SLICES_MS[0])):
         return True
-    impatience = Deadline(lock.timeout_ms())
+    impatience = Deadline(lock.timeout_ms("lock_timeout"))
     blocked = Blocked()
     turn = 0
     while not deadline.passed():
@@ -164,20 +154,12 @@ class Blocked:
             self._limit = None
             return False
         if self._limit is None:
-            self._limit = Deadline(_deadlock_timeout_ms())
+            self._limit = Deadline(lock.timeout_ms("deadlock_timeout"))
         elif self._limit.passed():
             raise _deadlock(
                 f"The job's process {pids[-1]} needs a lock or the end of a snapshot of this session. The job goes on."
             )
         return True
-
-
-def _deadlock_timeout_ms() -> int:
-    milliseconds: int = db.value(
-        "select s.setting::pg_catalog.int4 from pg_catalog.pg_settings s"
-        " where s.name operator(pg_catalog.=) 'deadlock_timeout'"
-    )
-    return milliseconds
 
 
 def look_around(cookie: int) -> dict[str, Any] | None:

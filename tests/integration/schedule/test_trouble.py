@@ -15,6 +15,7 @@ from tests.integration.schedule.schedules import (
     clock_pid,
     jobs,
     move_back,
+    refused,
     run_now,
     schedule,
     seen,
@@ -183,6 +184,16 @@ def test_failures_in_a_row_are_counted_since_the_last_success(
     assert launcher.finished(run_now(launcher, "job")).state == "stopped"
     row = seen(launcher, "job")
     assert (row["failures_in_a_row"], row["last_state"]) == (0, "stopped")
+
+
+def test_parameters_go_with_one_statement_and_its_semicolon(launcher: Session) -> None:
+    options = json.dumps({"params": [7]})
+    schedule(launcher, "job", NEVER, "select $1::int; ", options=options)
+    job = run_now(launcher, "job")
+    assert launcher.finished(job).state == "stopped"
+    assert launcher.result(job, "n int4") == [(7,)]
+    said = refused(launcher, "other", NEVER, sql="select $1::int; select 2", options=options)
+    assert said.startswith("0A000")
 
 
 def test_options_are_those_of_enqueue(launcher: Session) -> None:
