@@ -165,6 +165,8 @@ def test_a_parent_whose_record_is_too_old_stays_while_a_child_waits(
     launcher.execute("begin")
     child = enqueue(launcher, "select 1", after=[busy.cookie], after_state="ended")
     launcher.execute("commit")
+    # In one transaction: the clock would see at once that this parent has ended.
+    admin.execute("begin")
     admin.execute("insert into pgbackground.dependency values (%s, %s)", [child.cookie, bad.cookie])
     admin.execute(
         "update pgbackground.job set finished_at = now() - interval '1 year' where cookie = %s",
@@ -172,6 +174,7 @@ def test_a_parent_whose_record_is_too_old_stays_while_a_child_waits(
     )
     admin.execute("select pgbackground.retire(1000)")
     assert states(admin, bad) == ["error"]
+    admin.execute("commit")
     stops.release(1)
     assert ended(observer, child) == ("stopped", None)
     eventually(lambda: admin.value("select count(*) from pgbackground.dependency") == 0)

@@ -244,12 +244,10 @@ def test_work_begins_although_no_worker_could_be_told(
 ) -> None:
     session = connect()
     admin.execute(
-        "update background.pg_background_config set value = '100000' where name = 'free_connections'"
+        "insert into background.pg_background_config values ('free_connections', '100000')"
     )
     job = enqueue(session, "select 1")
-    admin.execute(
-        "update background.pg_background_config set value = '3' where name = 'free_connections'"
-    )
+    admin.execute("delete from background.pg_background_config where name = 'free_connections'")
     assert observer.job(job)["state"] == "queued"
     assert observer.wait(job)
     assert observer.outcome(job).state == "stopped"
