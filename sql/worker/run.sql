@@ -174,7 +174,7 @@ begin
         if next_job.cookie operator(pg_catalog.=) 0 then
             call pgbackground.start_queued();
         end if;
-        exit when next_job.cookie is null or next_job.cookie operator(pg_catalog.=) 0 or missed operator(pg_catalog.=) 100;
+        exit when next_job.cookie is null or next_job.cookie operator(pg_catalog.=) 0;
         names := null;
         settings := null;
         if next_job.cookie operator(pg_catalog.>) 0 then
@@ -185,6 +185,7 @@ begin
         else
             -- Who is at work there goes on with the queue as this one would.
             missed := missed operator(pg_catalog.+) 1;
+            exit when missed operator(pg_catalog.=) 100;
             perform pg_catalog.pg_sleep(0.002);
             commit;
         end if;
