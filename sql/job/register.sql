@@ -19,7 +19,7 @@ declare
     rule record;
 begin
     perform pgbackground.only_over_a_link();
-    if not pgbackground.close_last_job() then
+    if not pgbackground.is_fit() then
         state := 'unfit';
         return;
     end if;
@@ -129,27 +129,14 @@ begin
 end
 $plpgsql$;
 
--- Purpose: before this worker takes another job: close its last one, should that have been left open.
--- Returns: false when this worker must be given up, because a cancel may still be on its way to it. Whoever cancels commits his request
--- first and signals then, and only while the job's lock is held: so no signal is under way without a request that is seen here.
-create function pgbackground.close_last_job() returns bool
+-- Purpose: may this worker take another job? Not while a cancel of its last one may still be on its way to it. Whoever cancels commits his
+-- request first and signals then, and only while the job's lock is held: so no signal is under way without a request that is seen here.
+create function pgbackground.is_fit() returns bool
 language plpgsql volatile parallel unsafe
 set search_path = pg_catalog, pg_temp
 as $plpgsql$
-declare
-    last_cookie int8 := nullif(current_setting('pg_background.last_job', true), '');
 begin
-    if last_cookie is null then
-        return true;
-    end if;
-    -- It is negative when the worker has tidied up behind it.
-    if pgbackground.stop_is_requested(abs(last_cookie)) then
-        return false;
-    end if;
-    if last_cookie > 0 and exists (select from pgbackground.job j where j.cookie = last_cookie and j.state = 'running' and j.pid = pg_backend_pid()) then
-        perform pg_advisory_unlock_all();
-        perform pgbackground.end_lost(last_cookie);
-    end if;
-    return true;
+    -- The cookie is negative when the worker has tidied up behind the job.
+    return not pgbackground.stop_is_requested(abs(nullif(current_setting('pg_background.last_job', true), '')::int8));
 end
 $plpgsql$;

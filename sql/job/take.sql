@@ -87,7 +87,7 @@ declare
     j pgbackground.job;
 begin
     perform pgbackground.only_over_a_link();
-    unfit := not pgbackground.close_last_job();
+    unfit := not pgbackground.is_fit();
     if unfit then
         return;
     end if;
