@@ -1,5 +1,5 @@
 \i setup.sql
-select plan(7);
+select plan(8);
 
 select has_function('background', 'pg_background_run_query', array['text', 'integer', 'integer', 'text', 'text'], 'run_query takes what run takes, and col_def');
 select results_eq(
@@ -12,6 +12,7 @@ select throws_ok($$select * from pg_background_run_query('select 1/0') as (i int
 select is(
     pg_temp.sqlstate_of($$select * from pg_background_run_query('select 1 from pg_sleep(60)', timeout_ms => 50) as (i int)$$), '57014',
     'after its time 57014 is raised');
+select is_empty('select * from pg_background_list', 'neither the error nor the time-out leaves a job in the session''s list');
 select throws_ok($$select * from pg_background_run_query('select 1, 2') as (i int)$$, '42804', null, 'another number of columns is refused');
 
 select * from finish();
