@@ -69,6 +69,7 @@
 \i functions/error_info.sql
 \i functions/full_sql.sql
 \i functions/run.sql
+\i functions/execute.sql
 \i functions/report_progress.sql
 \i functions/get_progress.sql
 \i functions/stats.sql
@@ -92,6 +93,9 @@
 
 -- The names of older versions
 \i compatibility.sql
+
+-- The verbs for a handle as one value
+\i functions/of_handle.sql
 
 -- How it is removed
 \i removal.sql

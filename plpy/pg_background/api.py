@@ -173,6 +173,13 @@ def run(sql: str | None, queue_size: int | None, timeout_ms: int | None, label: 
 
 
 @_refusing
+def execute(sql: str | None, params: str | None, timeout_ms: int | None, label: str | None) -> Any:
+    from pg_background import execute as verb
+
+    return verb.execute(sql, params, timeout_ms, label)
+
+
+@_refusing
 def get_progress(pid: int | None, cookie: int | None) -> Any:
     from pg_background import progress
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from pg_background import detach, launch, result, run, session, stats, wait
-from pg_background.errors import Refusal
+from pg_background import detach, launch, result, run
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,18 +21,8 @@ def opened(
     if job is None:
         return (None,) * 6
     try:
-        _wait_or_cancel(job, timeout_ms)
+        run.wait_or_cancel(job, timeout_ms)
         return (job.pid, job.cookie, *result.opened(job.pid, job.cookie))
     except BaseException:
         detach.forget(job)
         raise
-
-
-def _wait_or_cancel(job: session.TrackedJob, timeout_ms: int | None) -> None:
-    """Wait for the job, and leave none behind when the time is over or the caller stops waiting."""
-    try:
-        if not wait.wait(job.pid, job.cookie, timeout_ms):
-            stats.timed_out()
-            raise Refusal(f"query timed out after {timeout_ms} ms", "57014")
-    except BaseException as error:
-        raise run.left_behind(job, error) from None

@@ -37,6 +37,20 @@ def run(
     return (*columns, timed_out, round((monotonic() - start) * 1000))
 
 
+def wait_or_cancel(job: session.TrackedJob, timeout_ms: int | None) -> None:
+    """Wait for the job, and leave none behind when the time is over or the caller stops waiting.
+
+    Raises 57014 when it is over, and as `wait`.
+    """
+    try:
+        ended = wait.wait(job.pid, job.cookie, timeout_ms)
+    except BaseException as error:
+        raise left_behind(job, error) from None
+    if not ended:
+        stats.timed_out()
+        raise left_behind(job, Refusal(f"query timed out after {timeout_ms} ms", "57014"))
+
+
 def left_behind(job: session.TrackedJob, error: BaseException) -> BaseException:
     """The caller stops waiting for his job: cancel it, and say in the error's detail what has become of it."""
     try:

@@ -86,7 +86,18 @@ begin
 end
 $plpgsql$;
 
--- Purpose: has somebody asked for the job's end, by a cancel or because its time is over?
+-- Purpose: who has asked first for the job's end: cancel, somebody; expire, its time-out. Null: nobody.
+create function pgbackground.asked_first(in_cookie int8) returns text
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    return (select r.kind from pgbackground.request r
+             where r.cookie = in_cookie and r.kind <> 'detach' order by r.requested_at limit 1);
+end
+$plpgsql$;
+
+-- Purpose: has somebody asked for the job's end?
 create function pgbackground.stop_is_requested(in_cookie int8) returns bool
 language plpgsql volatile parallel unsafe
 set search_path = pg_catalog, pg_temp

@@ -57,15 +57,17 @@ create function pgbackground.error_of_lost(j pgbackground.job, out sqlstate text
 language plpgsql volatile parallel unsafe
 set search_path = pg_catalog, pg_temp
 as $plpgsql$
+declare
+    asked_first text := pgbackground.asked_first(j.cookie);
 begin
     if j.home <> pgbackground.home() then
         sqlstate := '08007';
         message := 'the job belongs to another server or database';
         detail := 'This is a copy of its record. What has become of the job, only the original can tell.';
-    elsif pgbackground.stop_is_requested(j.cookie) then
+    elsif asked_first = 'cancel' then
         sqlstate := '57014';
         message := 'canceling statement due to user request';
-    elsif pgbackground.time_is_over(j) then
+    elsif asked_first = 'expire' or pgbackground.time_is_over(j) then
         sqlstate := '57014';
         message := 'canceling statement due to worker timeout';
     elsif j.mode = 'top-level' then

@@ -280,6 +280,20 @@ def test_a_cancel_after_the_time_out_does_not_hide_it(launcher: Session) -> None
     assert_timed_out(launcher, job)
 
 
+def test_a_job_whose_process_is_ended_by_its_time_out_says_so_before_anybody_has_written_it_down(
+    launcher: Session, admin: Session
+) -> None:
+    job = overdue(launcher)
+    # Whoever waits in vain asks for the job's end.
+    eventually(lambda: launcher.wait(job, 10) or launcher.job(job)["timed_out"])
+    admin.execute("select pg_terminate_backend(%s)", [job.pid])
+    alive = "select from pg_stat_activity where pid = %s"
+    eventually(lambda: not admin.rows(alive, [job.pid]))
+    row = admin.job(job)
+    assert (row["state"], row["timed_out"], row["sqlstate"]) == ("error", True, "57014")
+    assert row["message"] == "canceling statement due to worker timeout"
+
+
 def test_run_tells_a_worker_timeout_from_its_own(launcher: Session) -> None:
     columns = "state, sqlstate, timed_out"
     run = f"select {columns} from background.pg_background_run('select pg_sleep(600)', 0, %s)"

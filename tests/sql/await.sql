@@ -4,7 +4,7 @@ create schema tap_await;
 create table tap_await.t as select g as id from generate_series(1, 100) g;
 
 select has_function('background', 'pg_background_await', array['integer', 'bigint', 'integer'], 'await takes a handle and a time in ms');
-select is(prokind, 'p', 'await is a procedure') from pg_proc where oid = 'pg_background_await'::regproc;
+select is(prokind, 'p', 'await is a procedure') from pg_proc where oid = 'pg_background_await(int4, int8, int4)'::regprocedure;
 
 -- CALL stands alone here: inside a transaction there is nothing that await could let go of.
 select * from pg_background_launch('create index concurrently t_id on tap_await.t (id)') \gset index_
