@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 LONGEST_LABEL = 64
 LIMIT_REACHED = "53400"
+UNKNOWN = "42704"
+# A worker that is no longer heard of ends with its command: how many ms it is waited for.
+ENDINGS = 1000
+_IS_ALIVE = (
+    "select exists (select from pg_catalog.pg_stat_get_activity($1)) as alive"
+    " from pg_catalog.pg_stat_clear_snapshot()"
+)
 REFUSED = {
     "transaction": "transaction control statements are not allowed in pg_background",
     "client copy": "COPY protocol not allowed in pg_background",
@@ -90,7 +97,7 @@ class Request:
 
     __slots__ = (
         "caller", "cookie", "detached", "keeps_rows", "label", "lock_key",
-        "options", "params", "plan", "queue_size", "settings", "sql", "who",
+        "options", "params", "plan", "queue_size", "settings", "sql", "unanswered", "who",
     )  # fmt: skip
 
     def __init__(
@@ -122,6 +129,8 @@ class Request:
         self.detached = detached
         self.cookie = 0
         self.lock_key = 0
+        # The pid of a worker that was asked to register the job under this cookie and has not answered.
+        self.unanswered = 0
 
 
 def launch(
@@ -199,6 +208,8 @@ def _start(request: Request) -> int:
     try:
         link.over(request.who, hand_over)
     except db.ServerError as error:
+        if request.unanswered:
+            link.attempt(lambda: link.over(request.who, lambda to: _withdraw(to, request)))
         if db.sqlstate_of(error) == LIMIT_REACHED:
             # The next one shall find room.
             overdue.look()
@@ -214,6 +225,7 @@ def _start(request: Request) -> int:
 def _register(to: link.Link, request: Request) -> bool:
     """Have the worker put the job into the registry, and begin with it. False: it is queued."""
     # A new one for each try: a link that is lost may have registered the job all the same.
+    _withdraw(to, request)
     request.cookie = random_cookie()
     queues = request.options.when_full == "queue"
     names, values = list(request.settings), list(request.settings.values())
@@ -221,7 +233,7 @@ def _register(to: link.Link, request: Request) -> bool:
     query = (
         f"select pgbackground.register({', '.join(map(db.literal, arguments))})::pg_catalog.text"
     )
-    state, key, timeout_ms = handover.fields(dblink.ask(to.name, query))
+    state, key, timeout_ms = handover.fields(_answer(to, request, query))
     if state == "queued":
         return False
     if state != "running":
@@ -231,6 +243,35 @@ def _register(to: link.Link, request: Request) -> bool:
     command = handover.text(request.sql, (request.cookie, names, values, limits.clock_ms > 0))
     handover.send(to, request.lock_key, command, limits)
     return True
+
+
+def _answer(to: link.Link, request: Request, query: str) -> list[str | None]:
+    """What the worker says of the registration. When nothing is heard of it, the job may be registered all the same."""
+    try:
+        return dblink.ask(to.name, query)
+    except db.ServerError as error:
+        if db.sqlstate_of(error) == db.CANCELED or link.is_connection_loss(error):
+            request.unanswered = to.pid
+        raise
+
+
+def _withdraw(to: link.Link, request: Request) -> None:
+    """Cancel what a worker that is no longer heard of may have registered: its launch fails, or is tried again."""
+    if not request.unanswered:
+        return
+    for _ in range(ENDINGS):
+        if not db.value(_IS_ALIVE, ("int4",), (request.unanswered,)):
+            break
+        db.sleep(1)
+    request.unanswered = 0
+    try:
+        dblink.ask(
+            to.name,
+            f"select pgbackground.request(0, {request.cookie}, 'cancel')::pg_catalog.text",
+        )
+    except db.ServerError as error:
+        if db.sqlstate_of(error) != UNKNOWN:
+            raise
 
 
 def _arguments(
