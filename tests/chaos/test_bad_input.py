@@ -37,9 +37,29 @@ NAMES = (
 JSON = ("null", "[]", "{}", '[""]', '[null, 1, "x", {"a": []}]', "1", '"x"', "[[[]]]", "true")
 NUMBERS = (None, 0, 1, -1, 63, 64, 2147483647, -2147483648, 268435457)
 BIG = (None, 0, 1, -1, 9223372036854775807, -9223372036854775808)
+TIMES = (
+    "infinity",
+    "-infinity",
+    "epoch",
+    "now",
+    "294276-12-31",
+    "4714-11-24 BC",
+    "24:00",
+    "2026-02-30",
+)
+PAUSES = (
+    "0",
+    "-1 s",
+    "1 s",
+    "infinity",
+    "178000000 years",
+    "1 month -30 days",
+    "@ 1 min ago",
+    "P1Y",
+)
 # How each of these ends is up to the input; anything else is no answer to a user's mistake.
 CLEAR = {
-    "0A000", "08007", "22001", "22003", "22004", "22023", "22012", "22025", "22P02", "22P05", "26000",
+    "0A000", "08007", "22001", "22003", "22004", "22007", "22008", "22023", "22012", "22025", "22P02", "22P05", "26000",
     "34000", "3D000", "42501", "42601", "42602", "42704", "42703", "42804", "42846", "42883", "42P01",
     "42P02", "53400", "54000", "54001", "55000", "57014", "2BP01", "P0001", "25001", "25P01",
 }  # fmt: skip
@@ -78,17 +98,19 @@ def _text(chance: random.Random) -> str | None:
 
 
 def _argument(kind: str, chance: random.Random, known: list[Handle]) -> Any:
-    if kind == "integer":
-        return chance.choice((*NUMBERS, chance.choice(known).pid))
-    if kind == "bigint":
-        return chance.choice((*BIG, chance.choice(known).cookie))
-    if kind == "boolean":
-        return chance.choice((None, True, False))
-    if kind == "jsonb":
-        return chance.choice((None, *JSON))
+    job = chance.choice(known)
+    choices: dict[str, tuple[Any, ...]] = {
+        "integer": (*NUMBERS, job.pid),
+        "bigint": (*BIG, job.cookie),
+        "boolean": (None, True, False),
+        "jsonb": (None, *JSON),
+        "timestamp with time zone": (None, *TIMES, _text(chance)),
+        "interval": (None, *PAUSES, _text(chance)),
+        "background.pg_background_handle": (None, "(,)", f"({job.pid},{job.cookie})", "(1", "()"),
+    }
     if kind.endswith("[]"):
         return chance.choice((None, "{}", '{"(,)"}', "{NULL}", '{"(1,1)"}'))
-    return _text(chance)
+    return chance.choice(choices[kind]) if kind in choices else _text(chance)
 
 
 @pytest.mark.timeout(1800)
