@@ -46,16 +46,10 @@ def _source(row: dict[str, Any]) -> str:
     cookie = row["cookie"]
     if identity.snapshot_is_old():
         return f"pgbackground.literals({row['pid']}, {cookie}) l (literal)"
-    chunks = db.value(
-        "select coalesce(pg_catalog.max(r.chunk), 0) from pgbackground.visible_rows r"
-        " where r.cookie operator(pg_catalog.=) $1",
-        ("int8",),
-        (cookie,),
-    )
+    of_job = f"from pgbackground.visible_rows r where r.cookie operator(pg_catalog.=) {cookie}"
     return (
-        f"pg_catalog.generate_series(1, {chunks}) n,"
-        " lateral (select r.rows from pgbackground.visible_rows r"
-        f" where r.cookie operator(pg_catalog.=) {cookie} and r.chunk operator(pg_catalog.=) n) c,"
+        f"pg_catalog.generate_series(1, (select pg_catalog.max(r.chunk) {of_job})) n,"
+        f" lateral (select r.rows {of_job} and r.chunk operator(pg_catalog.=) n) c,"
         " pg_catalog.unnest(c.rows) l (literal)"
     )
 
@@ -69,8 +63,10 @@ def succeeded(pid: int, cookie: int) -> dict[str, Any]:
     job = session.jobs().get(row["cookie"])
     if job is not None:
         job.consumed = True
-    for message in registry.messages(row["cookie"]):
-        db.tell(message["severity"], message["message"], message["detail"], message["hint"])
+    if row["mode"] == "top-level" or row["attempt"] > 1:
+        # Other jobs have none.
+        for message in registry.messages(row["cookie"]):
+            db.tell(message["severity"], message["message"], message["detail"], message["hint"])
     if row["state"] != "stopped":
         raise of_job(row)
     return row
