@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 _LOOK = (
     "select j.cookie, j.state, j.live, j.role, j.label, j.sql, j.mode, j.keeps_rows, j.detached, j.queue_size, j.pid,"
     " j.executor_pid, j.lock_key, j.attempt, j.begun, j.former_pids, j.transaction, j.launched_at, j.started_at,"
-    " j.finished_at, j.timed_out, j.row_count, j.command_tag, j.columns, j.progress_pct, j.progress_msg, j.sqlstate, j.message,"
-    " j.detail, j.hint, j.context, j.schema_name, j.table_name, j.column_name, j.constraint_name,"
+    " j.finished_at, j.timed_out, j.row_count, j.command_tag, j.columns, j.progress_pct, j.progress_msg, j.sqlstate,"
+    " j.message, j.detail, j.hint, j.context, j.schema_name, j.table_name, j.column_name, j.constraint_name,"
     " j.elapsed_ms, j.overdue, j.unrecorded"
     " from pgbackground.visible_job j where j.cookie operator(pg_catalog.=) "
 )
