@@ -145,6 +145,7 @@ def test_a_top_level_statement_that_waits_for_a_lock_is_stopped(
     assert launcher.wait(job, 20000)
     assert_timed_out(launcher, job)
     gate.open()
+    launcher.execute("reset pg_background.worker_timeout")
     assert launcher.finished(launcher.launch("vacuum t")).state == "stopped"
 
 

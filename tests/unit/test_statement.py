@@ -247,9 +247,9 @@ LARGE = {
 @pytest.mark.parametrize("what", LARGE)
 def test_the_time_grows_with_the_text_and_not_faster(what: str) -> None:
     text = LARGE[what]
-    start = time.monotonic()
+    start = time.process_time()
     assert split(text) == [text]
     classify(text)
     balanced(text)
     # Anything that takes the square of the length would need hours.
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20
