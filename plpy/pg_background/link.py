@@ -25,6 +25,8 @@ QUICK_LOOKS = 4
 NAPS = 40
 NAP_SECONDS = 0.00005
 LOOKS = 500
+# What keeps a link from being opened: no connection, a login that is refused, connections that are lost.
+NONE_IS_LEFT = ("53300", "08001", "08006")
 # Connections left for people beside the server's own reserve, where pg_background_config says nothing.
 FREE_CONNECTIONS = 3
 # More launchers than this do not open a link at the same moment.
