@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pg_background import (
     db,
-    dblink,
     handover,
     identity,
     link,
@@ -221,7 +220,7 @@ def _register(to: link.Link, request: Request) -> bool:
     query = (
         f"select pgbackground.register({', '.join(map(db.literal, arguments))})::pg_catalog.text"
     )
-    state, key, timeout_ms = handover.fields(dblink.ask(to.name, query))
+    state, key, timeout_ms = handover.fields(to.ask(query))
     if state == "queued":
         return False
     if state != "running":
