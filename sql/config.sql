@@ -12,8 +12,12 @@ create table @extschema@.pg_background_limits (
     name text,
     max_workers int4 check (max_workers >= 0),
     worker_timeout int4 check (worker_timeout >= 0),
-    id uuid primary key default pg_catalog.gen_random_uuid()
+    id uuid primary key default pg_catalog.gen_random_uuid(),
+    named oid,
+    home text
 );
 create unique index pg_background_limits_rule on @extschema@.pg_background_limits (scope, coalesce(name, ''));
 comment on table @extschema@.pg_background_limits is
     'Most running jobs per session, role or database, and the longest a job may take (worker_timeout, ms); name is a role or database, null for all.';
+comment on column @extschema@.pg_background_limits.named is
+    'The role or database that had the name when the row was written, which counts where home is this database: a renamed role keeps its limit. Filled in by itself.';

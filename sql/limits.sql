@@ -33,6 +33,31 @@ begin
 end
 $plpgsql$;
 
+-- Purpose: a limit remembers whom its name meant. One that is put back (an upgrade) gets the name that he has now.
+create function pgbackground.remember_named() returns trigger
+language plpgsql volatile parallel unsafe security definer
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+declare
+    name_now name;
+begin
+    if tg_op = 'INSERT' and new.home = pgbackground.home() then
+        name_now := case new.scope when 'database' then (select d.datname from pg_database d where d.oid = new.named)
+                    else (select r.rolname from pg_roles r where r.oid = new.named) end;
+    end if;
+    if name_now is null then
+        new.named := case new.scope when 'database' then (select d.oid from pg_database d where d.datname = new.name)
+                     else (select r.oid from pg_roles r where r.rolname = new.name) end;
+    else
+        new.name := name_now;
+    end if;
+    new.home := pgbackground.home();
+    return new;
+end
+$plpgsql$;
+create trigger remember_named before insert or update of scope, name on @extschema@.pg_background_limits
+    for each row when (new.name is not null) execute function pgbackground.remember_named();
+
 -- Purpose: the DBA's tightest rules for a role's jobs; nulls where there are none. timeout_ms: what worker_timeout may be at most.
 create function pgbackground.rules(in_role oid, out of_session int4, out of_role int4, out of_database int4, out timeout_ms int4)
 language plpgsql stable parallel safe
@@ -49,7 +74,10 @@ begin
            min(l.worker_timeout) filter (where l.worker_timeout > 0)
       into of_session, of_role, of_database, timeout_ms
       from @extschema@.pg_background_limits l
-     where l.name is null or l.name = case l.scope when 'database' then current_database() else pg_get_userbyid(in_role) end;
+     where l.name is null
+        or case when l.named is not null and l.home = (select pgbackground.home())
+                then l.named = case l.scope when 'database' then (select d.oid from pg_database d where d.datname = current_database()) else in_role end
+                else l.name = case l.scope when 'database' then current_database() else pg_get_userbyid(in_role) end end;
 end
 $plpgsql$;
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pg_background import db, identity, link, registry, session
+from pg_background.errors import Refusal
 
 
 def detach(pid: int, cookie: int) -> None:
@@ -12,16 +13,21 @@ def detach(pid: int, cookie: int) -> None:
         registry.find(pid, cookie)
     session.jobs().pop(cookie, None)
     session.let_go(cookie)
-    tell(cookie)
+    tell(pid, cookie)
 
 
 def forget(job: session.TrackedJob) -> None:
     """Let go of a job whose handle nobody else has."""
     if session.jobs().pop(job.cookie, None) is not None:
-        tell(job.cookie)
+        tell(job.pid, job.cookie)
 
 
-def tell(cookie: int) -> None:
-    """Have the registry know, without waiting until it does."""
+def tell(pid: int, cookie: int) -> None:
+    """Have the registry know, without waiting until it does; in the caller's transaction where no link is to be had."""
     who = identity.current()
-    db.privileged(lambda: link.note(who, f"call pgbackground.let_go({cookie})"))
+    try:
+        db.privileged(lambda: link.note(who, f"call pgbackground.let_go({cookie})"))
+    except Refusal as refusal:
+        if refusal.sqlstate not in link.NONE_IS_LEFT:
+            raise
+        registry.request_here("detach", pid, cookie, refusal)

@@ -23,6 +23,10 @@ class Refusal(Exception):
         self.fields = {name: value for name, value in fields.items() if value}
 
 
+class Gone(Exception):
+    """A link's other end has left, or does not answer: take another one."""
+
+
 def _shown(number: int | None) -> str:
     return "null" if number is None else str(number)
 

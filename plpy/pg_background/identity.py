@@ -19,6 +19,7 @@ CALLER = (
     " pg_catalog.current_setting('pg_background.worker_timeout', true) as worker_timeout,"
     " pg_catalog.current_setting('pg_background.default_queue_size', true) as default_queue_size,"
     " pg_catalog.current_setting('pg_background.when_full', true) as when_full,"
+    " pg_catalog.current_setting('transaction_timeout', true) as transaction_timeout,"
     " pg_catalog.current_setting('transaction_isolation') as isolation,"
     " pg_catalog.pg_backend_pid() as pid, pg_catalog.pg_is_in_recovery() as standby"
 )

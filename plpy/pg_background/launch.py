@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pg_background import (
     db,
-    dblink,
     handover,
     identity,
     link,
@@ -248,7 +247,10 @@ def _register(to: link.Link, request: Request) -> bool:
 def _answer(to: link.Link, request: Request, query: str) -> list[str | None]:
     """What the worker says of the registration. When nothing is heard of it, the job may be registered all the same."""
     try:
-        return dblink.ask(to.name, query)
+        return to.ask(query)
+    except link.Gone:
+        request.unanswered = to.pid
+        raise
     except db.ServerError as error:
         if db.sqlstate_of(error) == db.CANCELED or link.is_connection_loss(error):
             request.unanswered = to.pid
@@ -265,10 +267,7 @@ def _withdraw(to: link.Link, request: Request) -> None:
         db.sleep(1)
     request.unanswered = 0
     try:
-        dblink.ask(
-            to.name,
-            f"select pgbackground.request(0, {request.cookie}, 'cancel')::pg_catalog.text",
-        )
+        to.ask(f"select pgbackground.request(0, {request.cookie}, 'cancel')::pg_catalog.text")
     except db.ServerError as error:
         if db.sqlstate_of(error) != UNKNOWN:
             raise

@@ -6,7 +6,7 @@ import os
 from time import sleep as nap
 
 from pg_background import db, dblink, login, session
-from pg_background.errors import Refusal, bad_value
+from pg_background.errors import Gone, Refusal, bad_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ QUICK_LOOKS = 4
 NAPS = 40
 NAP_SECONDS = 0.00005
 LOOKS = 500
+# What keeps a link from being opened: no connection, a login that is refused, connections that are lost.
+NONE_IS_LEFT = ("53300", "08001", "08006")
 # Connections left for people beside the server's own reserve, where pg_background_config says nothing.
 FREE_CONNECTIONS = 3
 # More launchers than this do not open a link at the same moment.
@@ -55,10 +57,15 @@ class Link:
         self.job: int | None = None
         self.role: str | None = None
 
+    def ask(self, sql: str) -> list[str | None]:
+        """Run a query of one text column and wait for its rows."""
+        return dblink.ask(self.name, sql, self.pid)
+
     def set(self, setting: str, content: str) -> None:
         """Set a setting of the worker's session."""
-        text = f"select pg_catalog.set_config({db.literal(setting)}, {db.literal(content)}, false)"
-        dblink.ask(self.name, text)
+        self.ask(
+            f"select pg_catalog.set_config({db.literal(setting)}, {db.literal(content)}, false)"
+        )
 
     def become(self, who: Identity) -> None:
         """Take the role of the job that is to run next, or none."""
@@ -68,10 +75,6 @@ class Link:
         elif self.role is not None:
             self.set("role", "none")
             self.role = None
-
-
-class Gone(Exception):
-    """The link's other end has left: take another one."""
 
 
 def open_link(who: str, options: str = login.WORKER_OPTIONS, *, reserved: bool = False) -> Link:
@@ -273,7 +276,7 @@ def ask(who: Identity, sql: str, *, reserved: bool = False) -> list[str | None]:
     answer: list[str | None] = []
 
     def run(link: Link) -> None:
-        answer[:] = dblink.ask(link.name, sql)
+        answer[:] = link.ask(sql)
 
     over(who, run, reserved=reserved)
     return answer

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from time import sleep as nap
 
-from pg_background import db, dblink, handover, identity, link
+from pg_background import db, handover, identity, link
 from pg_background.errors import Refusal
 from pg_background.identity import Identity
 
@@ -164,7 +164,7 @@ def _start(job: dict[str, Any], keep_links: bool) -> bool:
 def _take(over: link.Link, job: dict[str, Any]) -> bool:
     """Make the link's other end the job's worker, and have it begin."""
     text = f"select pgbackground.take({job['cookie']})::pg_catalog.text"
-    key, timeout_ms, unfit = handover.fields(dblink.ask(over.name, text))
+    key, timeout_ms, unfit = handover.fields(over.ask(text))
     if unfit == "t":
         raise link.Gone
     if not key:

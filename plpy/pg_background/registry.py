@@ -209,6 +209,30 @@ def request(kind: str, pid: int | None, cookie: int | None) -> tuple[str, int]:
     return state, int(key or 0)
 
 
+def request_here(kind: str, pid: int, cookie: int, no_link: Refusal) -> tuple[str, int]:
+    """The same where no link is to be had, in the caller's own transaction. Raises no_link where that cannot say."""
+    me = identity.current().role
+    sql = (
+        "select r.state, r.lock_key from pgbackground.request_as("
+        "pg_catalog.to_regrole(pg_catalog.quote_ident($1))::pg_catalog.oid, $2, $3, $4) r"
+    )
+    types, values = ("text", "int4", "int8", "text"), (me, pid, cookie, kind)
+    try:
+        row = db.privileged(lambda: db.row(sql, types, values)) or {}
+    except db.ServerError as error:
+        state = db.sqlstate_of(error)
+        if state == "42704" and identity.snapshot_is_old():
+            raise no_link from None
+        if state in ("42704", "42501", "55000"):
+            raise refusal(state, pid, cookie) from None
+        raise
+    if row["state"] == "queued" and db.value(
+        "select pg_catalog.current_setting('transaction_read_only')::pg_catalog.bool"
+    ):
+        raise no_link
+    return row["state"], row["lock_key"] or 0
+
+
 def messages(cookie: int) -> list[dict[str, Any]]:
     """The kept messages of a job, in order."""
     sql = (

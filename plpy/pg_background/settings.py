@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 # Settings that belong to one connection or one transaction, or that the worker must keep for
-# itself: its client has left, so it must not send messages, end with its socket or idle for long.
+# itself: its client has left, so it must not send messages, end with its socket or idle for long. A
+# transaction_timeout would end the worker without a word: it counts as the job's own time-out.
 STAY = frozenset(
     (
         "application_name",
@@ -32,6 +33,7 @@ STAY = frozenset(
         "transaction_deferrable",
         "transaction_isolation",
         "transaction_read_only",
+        "transaction_timeout",
     )
 )
 MAX_WORKERS = (16, 1, 1000)
@@ -113,6 +115,8 @@ class Options:
         self.worker_timeout_ms = _checked(
             caller, "worker_timeout", 0, 0, LARGEST_TIMEOUT_MS, TIME_UNITS
         )
+        bound_ms = milliseconds(caller.get("transaction_timeout"))
+        self.worker_timeout_ms = min(filter(None, (self.worker_timeout_ms, bound_ms)), default=0)
         self.queue_size = _checked(
             caller, "default_queue_size", DEFAULT_QUEUE_SIZE, *QUEUE_SIZES, SIZE_UNITS
         )

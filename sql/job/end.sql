@@ -27,6 +27,10 @@ begin
           from pgbackground.request r where r.cookie = j.cookie;
     end if;
     if in_sqlstate = '57014' then
+        if asked_first is null and j.pid = pg_backend_pid() and pgbackground.is_announced(j.cookie) then
+            -- The request of whoever had no connection for it is not committed yet.
+            asked_first := 'cancel';
+        end if;
         out_of_time := coalesce(asked_first = 'expire', pgbackground.time_is_over(j));
     end if;
     if in_sqlstate is not null and j.attempts > 1 and pgbackground.may_retry(j, in_sqlstate, asked_first is not null) then

@@ -130,13 +130,13 @@ end
 $plpgsql$;
 
 -- Purpose: may this worker take another job? Not while a cancel of its last one may still be on its way to it. Whoever cancels commits his
--- request first and signals then, and only while the job's lock is held: so no signal is under way without a request that is seen here.
+-- request first, or holds an announcement, and signals then, and only while the job's lock is held: so no signal is under way that is not seen here.
 create function pgbackground.is_fit() returns bool
 language plpgsql volatile parallel unsafe
 set search_path = pg_catalog, pg_temp
 as $plpgsql$
 begin
     -- The cookie is negative when the worker has tidied up behind the job.
-    return not pgbackground.stop_is_requested(abs(nullif(current_setting('pg_background.last_job', true), '')::int8));
+    return not pgbackground.must_stop(abs(nullif(current_setting('pg_background.last_job', true), '')::int8));
 end
 $plpgsql$;

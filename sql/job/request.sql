@@ -1,12 +1,12 @@
 -- Wishes for a live job. A cancel is two steps, each a transaction of its own: first the request, then, when that is committed, the signal.
+-- Where no connection is left for a transaction of its own, the signal comes first, under an announcement: a lock that the worker looks at before
+-- it takes another job, as it looks at the requests.
 
--- Purpose: has this session the rights of the job's owner? signal: members of pg_signal_backend have, but not over a superuser's job.
-create function pgbackground.may(j pgbackground.job, signal bool) returns bool
+-- Purpose: has a role the rights of the job's owner? signal: members of pg_signal_backend have, but not over a superuser's job.
+create function pgbackground.may(me oid, j pgbackground.job, signal bool) returns bool
 language plpgsql stable parallel restricted
 set search_path = pg_catalog, pg_temp
 as $plpgsql$
-declare
-    me oid := (select i.role from pgbackground.top_level_identity() i);
 begin
     return pgbackground.has_rights(me, j.home, j.role, j.role_name)
         or signal and pg_has_role(me, 'pg_signal_backend', 'USAGE')
@@ -14,17 +14,31 @@ begin
 end
 $plpgsql$;
 
--- Purpose: ask a job to stop (cancel), or let go of it (detach). The job that is queued ends at once.
+-- Purpose: ask a job to stop (cancel), or let go of it (detach), over a link. The job that is queued ends at once.
 -- Returns: the job's state before, and the key of its lock. Raises 42704, 55000, 42501. Tables: request (insert), job_rows (delete).
 create function pgbackground.request(in_pid int4, in_cookie int8, in_kind text, out state text, out lock_key int8)
 language plpgsql volatile parallel unsafe security definer
 set search_path = pg_catalog, pg_temp
 set lock_timeout = '3s'
 as $plpgsql$
+begin
+    perform pgbackground.only_over_a_link();
+    perform set_config('synchronous_commit', case in_kind when 'detach' then 'off' else 'local' end, true);
+    select r.state, r.lock_key into state, lock_key
+      from pgbackground.request_as((select i.role from pgbackground.top_level_identity() i), in_pid, in_cookie, in_kind) r;
+end
+$plpgsql$;
+
+-- Purpose: the same for a role, in this transaction: called through the door where no link is to be had. What cannot be written in a transaction
+-- that only reads is left out. Returns and raises as request().
+create function pgbackground.request_as(me oid, in_pid int4, in_cookie int8, in_kind text, out state text, out lock_key int8)
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+set lock_timeout = '3s'
+as $plpgsql$
 declare
     j pgbackground.job;
 begin
-    perform pgbackground.only_over_a_link();
     if in_kind not in ('cancel', 'detach') then
         raise exception using errcode = '22023', message = 'a request is cancel or detach';
     end if;
@@ -33,12 +47,14 @@ begin
         raise exception using errcode = '42704', message = 'unknown job';
     elsif in_pid not in (j.pid, 0) and in_pid <> all (coalesce(j.former_pids, '{}')) then
         raise exception using errcode = '55000', message = 'another job''s process';
-    elsif not pgbackground.may(j, in_kind = 'cancel') then
+    elsif not pgbackground.may(me, j, in_kind = 'cancel') then
         raise exception using errcode = '42501', message = 'not your job';
     end if;
     state := j.state;
     lock_key := j.lock_key;
-    perform set_config('synchronous_commit', case in_kind when 'detach' then 'off' else 'local' end, true);
+    if current_setting('transaction_read_only')::bool then
+        return;
+    end if;
     if in_kind = 'detach' and not j.live then
         perform pgbackground.drop_results(in_cookie);
         return;
@@ -95,13 +111,103 @@ declare
 begin
     perform pgbackground.only_over_a_link();
     select * into j from pgbackground.job b where b.cookie = in_cookie and b.state = 'running';
-    if not found or not pgbackground.may(j, true) or not pgbackground.holds(j.lock_key, j.pid)
+    if not found or not pgbackground.may((select i.role from pgbackground.top_level_identity() i), j, true) or not pgbackground.holds(j.lock_key, j.pid)
        or not exists (select from pgbackground.request r
                        where r.cookie = in_cookie and r.kind in ('cancel', 'expire')
                          and r.transaction is distinct from pg_current_xact_id_if_assigned()) then
         return false;
     end if;
     return pgbackground.send_signal(j, hard);
+end
+$plpgsql$;
+
+-- The announcement of a cancel: an advisory lock of two keys, made of the cookie, which only those know who may cancel the job. It is shared,
+-- the canceler's session holds it from before he looks whether the job runs until his signal has arrived, and a worker that finds it held
+-- takes no other job. So no signal reaches a wrong one: who announces after the worker has looked finds the job's own lock free.
+
+-- Purpose: hold the announcement for this session. Whoever keeps it from being had is its worker, for a moment, or holds it for no good.
+-- Returns: whether it is held.
+create function pgbackground.announce(in_cookie int8) returns bool
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+declare
+    high int4 := in_cookie >> 32;
+    low int4 := (in_cookie & 4294967295) - 2147483648;
+begin
+    for attempt in 1 .. 100 loop
+        if pg_try_advisory_lock_shared(high, low) then
+            return true;
+        end if;
+        perform pg_sleep(0.002);
+    end loop;
+    return false;
+end
+$plpgsql$;
+
+create function pgbackground.withdraw(in_cookie int8) returns bool
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+declare
+    high int4 := in_cookie >> 32;
+    low int4 := (in_cookie & 4294967295) - 2147483648;
+begin
+    return pg_advisory_unlock_shared(high, low);
+end
+$plpgsql$;
+
+-- Purpose: has somebody announced a cancel? For the job's own worker alone.
+create function pgbackground.is_announced(in_cookie int8) returns bool
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+declare
+    high int4 := in_cookie >> 32;
+    low int4 := (in_cookie & 4294967295) - 2147483648;
+begin
+    -- One expression, so that no cancel comes in between. Nearly always nobody has it.
+    return high is not null
+       and not (case when pg_try_advisory_lock(high, low) then pg_advisory_unlock(high, low) else false end);
+end
+$plpgsql$;
+
+-- Purpose: is the job's worker to stop, as it sees it itself?
+create function pgbackground.must_stop(in_cookie int8) returns bool
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    return pgbackground.stop_is_requested(in_cookie) or pgbackground.is_announced(in_cookie);
+end
+$plpgsql$;
+
+-- Purpose: does a worker hold the lock of this job?
+create function pgbackground.is_at_work(in_cookie int8) returns bool
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    return exists (select from pgbackground.job j where j.cookie = in_cookie and j.state = 'running' and pgbackground.holds(j.lock_key, j.pid));
+end
+$plpgsql$;
+
+-- Purpose: the signal of somebody who has announced it and has the right to. Called through the door only.
+-- Parameters: hard, see signal(). Returns: whether a signal was sent. It has reached its process when this returns.
+create function pgbackground.signal_announced(in_cookie int8, hard bool) returns bool
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+declare
+    j pgbackground.job;
+begin
+    select * into j from pgbackground.job b where b.cookie = in_cookie and b.state = 'running';
+    if not found or not pgbackground.holds(j.lock_key, j.pid) then
+        return false;
+    end if;
+    perform pgbackground.send_signal(j, hard);
+    perform pg_sleep(0.002);
+    return true;
 end
 $plpgsql$;
 

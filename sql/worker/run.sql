@@ -12,7 +12,7 @@ begin
         raise exception using errcode = '42501', message = 'this session is not the worker of that job';
     end if;
     select * into j from pgbackground.job b where b.ctid = place;
-    j.cancel_requested := pgbackground.stop_is_requested(in_cookie);
+    j.cancel_requested := pgbackground.must_stop(in_cookie);
 end
 $plpgsql$;
 
@@ -61,10 +61,19 @@ begin
     perform pg_catalog.set_config('role', role_before, false);
     perform pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     if state is null then
-        if pg_catalog.cardinality(done.held) operator(pg_catalog.>) 0 then
-            perform pgbackground.store_rows(j.cookie, place, 1, done.held);
-        end if;
-        perform pgbackground.finish(j.cookie, place, done.row_count, done.columns, progress, null, null, null, null, null, null, null, null, null);
+        begin
+            if pg_catalog.cardinality(done.held) operator(pg_catalog.>) 0 then
+                perform pgbackground.store_rows(j.cookie, place, 1, done.held);
+            end if;
+            perform pgbackground.finish(j.cookie, place, done.row_count, done.columns, progress, null, null, null, null, null, null, null, null, null);
+        exception when others or query_canceled then
+            -- No room for the record, or a cancel at the last moment: that is the job's error, and undoes it.
+            get stacked diagnostics
+                state = returned_sqlstate, message = message_text, detail = pg_exception_detail, hint = pg_exception_hint,
+                context = pg_exception_context;
+        end;
+    end if;
+    if state is null then
         if pg_catalog.current_setting('transaction_isolation') operator(pg_catalog.<>) 'serializable' then
             commit;
             return;

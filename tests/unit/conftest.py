@@ -138,9 +138,10 @@ class FakeDblink(ModuleType):
         self._there(name)
         del self.opened[name]
 
-    def ask(self, name: str, sql: str) -> list[str | None]:
+    def ask(self, name: str, sql: str, pid: int = 0) -> list[str | None]:
         """Tell the worker's pid, and nothing of anything else."""
         self._there(name)
+        assert pid in (0, 4711)
         self.heard.append((name, sql))
         return ["4711" if "pg_backend_pid" in sql else ""]
 

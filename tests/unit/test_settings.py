@@ -18,15 +18,18 @@ def settings(load: Callable[[str], ModuleType]) -> Any:
     return load("settings")
 
 
+NAMES = ("max_workers", "worker_timeout", "default_queue_size", "when_full")
+
+
 def caller(**values: str | None) -> dict[str, str | None]:
     """What a session has set; the rest is not set at all."""
-    names = ("max_workers", "worker_timeout", "default_queue_size", "when_full")
+    names = (*NAMES, "transaction_timeout")
     return {**dict.fromkeys(names), **values}
 
 
 def test_what_is_not_set_has_its_default(settings: Any) -> None:
     for unset in (None, ""):
-        names = ("max_workers", "worker_timeout", "default_queue_size", "when_full")
+        names = (*NAMES, "transaction_timeout")
         options = settings.Options(dict.fromkeys(names, unset))
         assert (options.max_workers, options.worker_timeout_ms) == (16, 0)
         assert (options.queue_size, options.when_full) == (65536, "error")
@@ -44,6 +47,23 @@ def test_a_duration_is_read_as_postgresql_reads_it(
     settings: Any, text: str, milliseconds: int
 ) -> None:
     assert settings.Options(caller(worker_timeout=text)).worker_timeout_ms == milliseconds
+
+
+@pytest.mark.parametrize(
+    ("worker", "transaction", "milliseconds"),
+    [
+        ("0", "1s", 1000),
+        ("500", "1s", 500),
+        ("2s", "1s", 1000),
+        ("2s", "0", 2000),
+        ("2s", None, 2000),
+    ],
+)
+def test_a_job_is_one_transaction_and_its_timeout_the_jobs(
+    settings: Any, worker: str, transaction: str | None, milliseconds: int
+) -> None:
+    options = settings.Options(caller(worker_timeout=worker, transaction_timeout=transaction))
+    assert options.worker_timeout_ms == milliseconds
 
 
 @pytest.mark.parametrize(
