@@ -91,6 +91,7 @@
 \i views/jobs.sql
 \i views/schedules.sql
 \i views/metrics.sql
+\i functions/metrics_text.sql
 
 -- The names of older versions
 \i compatibility.sql

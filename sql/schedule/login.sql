@@ -73,6 +73,20 @@ begin
 end
 $plpgsql$;
 
+-- Purpose: the clock as whoever reads the metrics finds it: is it kept, and is it needed? Starts it where it is missing.
+create function pgbackground.clock_seen(out kept bool, out needed bool)
+language plpgsql volatile parallel unsafe security definer
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    kept := pgbackground.clock_is_alive();
+    needed := pgbackground.clock_is_needed();
+    if needed and not kept then
+        perform pgbackground.start_clock();
+    end if;
+end
+$plpgsql$;
+
 -- Purpose: is that trigger there, and does it fire?
 create function pgbackground.starts_at_login() returns bool
 language plpgsql stable parallel unsafe
