@@ -17,7 +17,7 @@ insert into pgbackground.callable values
     ('store_rows', 'likewise, its rows'), ('becomes_top_level', 'the worker changes its own job''s mode'),
     ('take_next', 'this worker takes a job of its own login'), ('retire_after', 'the worker tidies the registry'),
     ('run', 'the worker''s command'), ('work_after', 'likewise'),
-    ('keep_clock', 'the clock''s command'), ('tick', 'queues what is due'), ('becomes_starter', 'changes a row of its own login'), ('run_one', 'likewise'), ('run_top_level', 'likewise'), ('new_transaction', 'likewise'),
+    ('keep_clock', 'the clock''s command'), ('clock_seen', 'two facts for all; starts the clock'), ('failures_in_a_row', 'a number of a schedule whose id one has'), ('owner_id', 'what a role is called'), ('owner_name', 'likewise'), ('tick', 'queues what is due'), ('becomes_starter', 'changes a row of its own login'), ('run_one', 'likewise'), ('run_top_level', 'likewise'), ('new_transaction', 'likewise'),
     ('commit', 'commits'), ('tidy_up', 'resets the session'), ('start_queued', 'starts what waits'),
     ('apply_settings', 'sets what the caller may set'), ('perform', 'runs statements with the caller''s rights'),
     ('with_params', 'likewise'), ('execute', 'likewise'), ('end_held_cursors', 'likewise'), ('keep_rows', 'likewise'),

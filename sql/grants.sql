@@ -12,7 +12,7 @@ begin
     loop
         execute pg_catalog.format('revoke all on routine %s from public', routine.signature);
         if (case when routine.internal then exists (select from pgbackground.callable c where c.name = routine.name)
-                 else routine.name not like '%privileges' end) then
+                 else routine.name !~ '(privileges|at_login)$' end) then
             execute pg_catalog.format('grant execute on routine %s to pgbackground_role', routine.signature);
         end if;
     end loop;
@@ -90,7 +90,9 @@ grant select on @extschema@.pg_background_list, @extschema@.pg_background_activi
 -- Monitoring needs no more than the numbers.
 grant usage on schema @extschema@, pgbackground to pg_monitor;
 grant select on @extschema@.pg_background_metrics to pg_monitor;
-grant execute on function pgbackground.told(pgbackground.job), pgbackground.connections_left() to pg_monitor;
+grant execute on function @extschema@.pg_background_metrics_text(), pgbackground.home(), pgbackground.told(pgbackground.job),
+    pgbackground.connections_left(), pgbackground.clock_seen(), pgbackground.failures_in_a_row(int8),
+    pgbackground.owner_id(bool, oid, name), pgbackground.owner_name(bool, name) to pg_monitor;
 
 -- Links are found by name, and all code of a session can list the names: not any longer.
 do $sql$

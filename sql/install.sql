@@ -42,6 +42,7 @@
 \i schedule/zones.sql
 \i schedule/queue.sql
 \i schedule/clock.sql
+\i schedule/login.sql
 
 -- Reading rows back
 \i reading.sql
@@ -56,6 +57,7 @@
 \i functions/run_now.sql
 \i functions/next_runs.sql
 \i functions/tick.sql
+\i functions/start_clock_at_login.sql
 \i functions/result.sql
 \i functions/result_json.sql
 \i functions/messages.sql
@@ -90,6 +92,7 @@
 \i views/jobs.sql
 \i views/schedules.sql
 \i views/metrics.sql
+\i functions/metrics_text.sql
 
 -- The names of older versions
 \i compatibility.sql

@@ -32,6 +32,9 @@ select 'pg_namespace'::regclass, '@extschema@'::regnamespace, 2 from pgbackgroun
  union
 select 'pg_namespace'::regclass, 'pgbackground'::regnamespace, 2
  union
+-- what logins start the clock with
+select 'pg_event_trigger'::regclass, t.oid, 1 from pg_event_trigger t where t.evtfoid = 'pgbackground.login_begins'::regproc
+ union
 -- of the extension, what lies in no schema
 select d.classid, d.objid, 1
   from pg_extension e join pg_depend d on d.refclassid = 'pg_extension'::regclass and d.refobjid = e.oid and d.deptype = 'e'

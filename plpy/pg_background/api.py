@@ -321,6 +321,13 @@ def keep_clock() -> None:
     clock.keep()
 
 
+def start_clock() -> bool:
+    from pg_background import clock
+
+    started: bool = db.privileged(clock.ensure)
+    return started
+
+
 def tick_here() -> int:
     from pg_background import clock
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 KNOWN_SETTINGS = ("max_workers", "worker_timeout", "default_queue_size", "when_full")
 PREFIX = "pg_background."
+# What starts the clock after a restart.
+AT_LOGIN = "the next login starts it"
+AT_A_TOUCH = "nothing starts it before the next launch, pg_background_tick(), scrape of metrics or this check"
 
 
 def check() -> Iterator[tuple[str, bool, str, str | None]]:
@@ -47,7 +50,7 @@ def _clock(standby: bool) -> tuple[str, bool, str, str | None]:
         return "clock", True, "not kept on a standby", None
     started = db.privileged(clock.ensure)
     found = db.privileged(
-        lambda: db.rows("select pid, since, due, needed from pgbackground.check_clock()")
+        lambda: db.rows("select pid, since, due, needed, at_login from pgbackground.check_clock()")
     )[0]
     if not found["needed"]:
         return "clock", True, "not kept: nothing is due later", None
@@ -61,8 +64,9 @@ def _clock(standby: bool) -> tuple[str, bool, str, str | None]:
     kept = (
         f"kept by PID {found['pid']} since {found['since']}" if found["pid"] else "started just now"
     )
-    starters = "after a restart of the server the next launch, pg_background_tick() or this check starts it"
-    return "clock", True, f"{kept}; due next: {found['due'] or 'nothing'}; {starters}", None
+    starter = AT_LOGIN if found["at_login"] else AT_A_TOUCH
+    said = f"{kept}; due next: {found['due'] or 'nothing'}; after a restart of the server {starter}"
+    return "clock", True, said, None
 
 
 def _installation() -> list[tuple[Any, ...]]:

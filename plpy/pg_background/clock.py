@@ -15,6 +15,10 @@ HEAL_TURNS = 10
 
 _KEEP = "call pgbackground.keep_clock()"
 
+# What logins look at, see login_begins(): held as long as the clock is kept, whoever else has it for a moment.
+_SHOW = "select pg_catalog.pg_try_advisory_lock(1885823591, 1668050795)"
+_HIDE = "select pg_catalog.pg_advisory_unlock_all()"
+
 
 def ensure() -> bool:
     """Start the clock where it is needed and nobody keeps it. False: that was not to be done. Inside the door."""
@@ -22,13 +26,18 @@ def ensure() -> bool:
         return True
     # The owner first: no user can end the clock then, or take it with him when he is dropped.
     owner = db.value(_OWNER)
-    return (owner is not None and _starts(owner)) or _starts(identity.own().login)
+    if owner is not None and _starts(owner):
+        return True
+    own = identity.own().login
+    return db.value(_MAY_KEEP, ("name",), (own,)) and _starts(own)
 
 
 _OWNER = (
     "select r.rolname::pg_catalog.text from pg_catalog.pg_namespace n join pg_catalog.pg_roles r on r.oid = n.nspowner"
     " where n.nspname = 'pgbackground' and r.rolcanlogin"
 )
+
+_MAY_KEEP = "select pg_catalog.pg_has_role($1, 'pgbackground_role', 'USAGE')"
 
 
 def _starts(who: str) -> bool:
@@ -47,6 +56,7 @@ def keep() -> None:
     """The body of a procedure: keep the clock until it is no longer needed."""
     while _take() and not _keep_while_needed():
         # Whoever finds no clock from here on starts one; what came just before, this one sees.
+        db.rows(_HIDE)
         db.privileged(lambda: db.value("select pgbackground.leave_clock()"))
         db.commit()
         sleep_ms = db.privileged(lambda: db.value("select pgbackground.clock_sleep()"))
@@ -65,7 +75,9 @@ def _keep_while_needed() -> bool:
     """Tick whenever something is due. Returns whether the server is stopping; False: nothing is due any more."""
     turn = 0
     in_vain = 0
+    is_shown = False
     while not _server_stops():
+        is_shown = is_shown or db.value(_SHOW)
         sleep_ms = db.privileged(lambda: db.value("select pgbackground.clock_sleep()"))
         db.commit()
         if sleep_ms is None:

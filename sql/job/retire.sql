@@ -2,11 +2,14 @@
 -- first; detached successes of submit() and run() after an hour. Workers see to it after their jobs, in small steps.
 
 create table pgbackground.retired (
+    home text not null,
     role oid not null,
+    role_name name not null,
     state text not null,
     jobs int8 not null,
     seconds float8 not null,
-    primary key (role, state)
+    retries int8 not null,
+    primary key (home, role, state)
 );
 comment on table pgbackground.retired is
     'Finished jobs that are gone, counted: the counters of pg_background_metrics never go back.';
@@ -177,13 +180,14 @@ begin
              where j.cookie = any (outlived)
                and not exists (select from pgbackground.job_rows r where r.cookie = j.cookie)
                and not exists (select from pgbackground.job_message m where m.cookie = j.cookie)
-            returning j.role, j.state, coalesce(j.started_at, j.launched_at) as started_at, j.finished_at
+            returning j.home, j.role, j.role_name, j.state, coalesce(j.started_at, j.launched_at) as started_at, j.finished_at, j.attempt
         ), counted as (
-            insert into pgbackground.retired as t (role, state, jobs, seconds)
-            select d.role, d.state, count(*), sum(extract(epoch from d.finished_at - d.started_at))
+            insert into pgbackground.retired as t (home, role, role_name, state, jobs, seconds, retries)
+            select d.home, d.role, max(d.role_name), d.state, count(*), sum(extract(epoch from d.finished_at - d.started_at)), sum(d.attempt - 1)
               from deleted d
-             group by d.role, d.state
-            on conflict (role, state) do update set jobs = t.jobs + excluded.jobs, seconds = t.seconds + excluded.seconds
+             group by d.home, d.role, d.state
+            on conflict (home, role, state) do update
+               set jobs = t.jobs + excluded.jobs, seconds = t.seconds + excluded.seconds, retries = t.retries + excluded.retries
         )
         select count(*) into gone from deleted;
         total := total + gone;

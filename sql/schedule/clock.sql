@@ -4,10 +4,13 @@ create table pgbackground.clock (
     id int4 primary key default 1 check (id = 1),
     pid int4,
     backend_start timestamptz,
-    since timestamptz
+    since timestamptz,
+    idle_at timestamptz
 );
 insert into pgbackground.clock default values;
 comment on table pgbackground.clock is 'The session that keeps the clock; see clock_is_alive.';
+comment on column pgbackground.clock.pid is 'Null where it has left by itself, because nothing was due any more.';
+comment on column pgbackground.clock.idle_at is 'When a login last found that it is not needed: see login_begins.';
 
 -- Purpose: does that session keep the clock? It does while it is busy with the command that keeps it, and with nothing else.
 -- A second clock does no harm, and neither does somebody who makes his own session the clock: it keeps it then.
@@ -31,7 +34,7 @@ as $plpgsql$
 begin
     return not pg_is_in_recovery()
        and (exists (select from pgbackground.job j where j.state = 'queued' and j.run_at is not null and j.home = pgbackground.home())
-            or exists (select from pgbackground.dependency)
+            or exists (select from pgbackground.dependency d join pgbackground.job j on j.cookie = d.child where j.home = pgbackground.home())
             or pgbackground.next_schedule() is not null);
 end
 $plpgsql$;
@@ -45,8 +48,9 @@ begin
 end
 $plpgsql$;
 
--- Purpose: what the doctor tells of the clock: its process, null where none keeps it, and since when; what is due next; whether it is needed.
-create function pgbackground.check_clock(out pid int4, out since timestamptz, out due timestamptz, out needed bool)
+-- Purpose: what the doctor tells of the clock: its process, null where none keeps it, and since when; what is due next; whether it is needed;
+-- whether logins start it.
+create function pgbackground.check_clock(out pid int4, out since timestamptz, out due timestamptz, out needed bool, out at_login bool)
 language plpgsql volatile parallel unsafe
 set search_path = pg_catalog, pg_temp
 as $plpgsql$
@@ -56,7 +60,9 @@ begin
         select c.pid, date_trunc('second', c.since) into pid, since from pgbackground.clock c;
     end if;
     due := least(nullif(pgbackground.next_schedule(), '-infinity'),
-                 (select min(j.run_at) from pgbackground.job j where j.state = 'queued' and j.run_at < 'infinity'));
+                 (select min(j.run_at) from pgbackground.job j
+                   where j.state = 'queued' and j.run_at < 'infinity' and j.home = pgbackground.home()));
+    at_login := pgbackground.starts_at_login();
 end
 $plpgsql$;
 
@@ -96,8 +102,10 @@ as $plpgsql$
 begin
     if not pgbackground.clock_is_needed()
        or exists (select from pg_locks l
+                    join pg_database d on d.oid = l.objid and d.datname = current_database()
                    where l.locktype = 'object' and l.classid = 'pg_database'::regclass and l.mode = 'AccessExclusiveLock'
-                     and l.objid = (select d.oid from pg_database d where d.datname = current_database())) then
+                     -- Whoever makes an event trigger for logins holds it as well, in this database.
+                     and (select a.datid from pg_stat_get_activity(l.pid) a) is distinct from d.oid) then
         return null;
     end if;
     return (

@@ -80,3 +80,18 @@ begin
           where s.active and s.is_reboot and s.booted_at <> pg_postmaster_start_time() and s.home = here));
 end
 $plpgsql$;
+
+-- Purpose: how many jobs of a schedule have failed since its last success, for our views. Its id is known to nobody but to whom they show it.
+create function pgbackground.failures_in_a_row(of_schedule int8) returns int8
+language plpgsql volatile parallel unsafe security definer
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    return (select count(*) from pgbackground.job j
+             where j.schedule = of_schedule and j.state = 'error'
+               and j.due_at > coalesce(
+                   (select g.due_at from pgbackground.job g
+                     where g.schedule = of_schedule and g.state = 'stopped'
+                     order by g.due_at desc limit 1), '-infinity'));
+end
+$plpgsql$;

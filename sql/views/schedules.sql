@@ -10,12 +10,7 @@ create view @extschema@.pg_background_schedules with (security_barrier) as
            (select case when j.live then (pgbackground.told(j)).state else j.state end from pgbackground.job j
              where j.cookie operator(pg_catalog.=) s.last_cookie) as last_state,
            s.last_cookie,
-           (select pg_catalog.count(*) from pgbackground.job j
-             where j.schedule operator(pg_catalog.=) s.id and j.state operator(pg_catalog.=) 'error'
-               and j.due_at operator(pg_catalog.>) coalesce(
-                   (select g.due_at from pgbackground.job g
-                     where g.schedule operator(pg_catalog.=) s.id and g.state operator(pg_catalog.=) 'stopped'
-                     order by g.due_at desc limit 1), '-infinity')) as failures_in_a_row,
+           pgbackground.failures_in_a_row(s.id) as failures_in_a_row,
            s.missed, s.overlap, s.options, s.max_late, s.jitter, s.dropped,
            case when s.home operator(pg_catalog.<>) (select h.home from here h)
                 then 'made in another cluster or database: this is a copy, which is never due' else s.problem end as problem
