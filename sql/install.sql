@@ -42,6 +42,7 @@
 \i schedule/zones.sql
 \i schedule/queue.sql
 \i schedule/clock.sql
+\i schedule/cron_jobs.sql
 
 -- Reading rows back
 \i reading.sql
@@ -56,6 +57,7 @@
 \i functions/run_now.sql
 \i functions/next_runs.sql
 \i functions/tick.sql
+\i functions/import_cron.sql
 \i functions/result.sql
 \i functions/result_json.sql
 \i functions/messages.sql
