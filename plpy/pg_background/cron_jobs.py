@@ -63,9 +63,11 @@ def is_superuser() -> bool:
 
 def named_zone() -> str:
     """The zone in which pg_cron's schedules are meant. Raises 22023."""
-    return zone.checked(
-        db.value("select pg_catalog.current_setting('cron.timezone', true)") or ZONE
+    # Where its library is loaded, users may not read the setting.
+    setting = db.privileged(
+        lambda: db.value("select pg_catalog.current_setting('cron.timezone', true)")
     )
+    return zone.checked(setting or ZONE)
 
 
 def new_name() -> str:

@@ -194,6 +194,13 @@ def test_schedules_are_in_the_zone_of_cron_timezone(launcher: Session) -> None:
     launcher.execute("set timezone = 'America/New_York'")
     launcher.execute("select cron.schedule('job', '0 2 * * *', 'select 1')")
     assert seen(launcher, "job")["timezone"] == "GMT"
+
+
+def test_a_zone_may_be_chosen_where_the_library_is_not_loaded(
+    launcher: Session, admin: Session
+) -> None:
+    if admin.value("select current_setting('cron.database_name', true)") is not None:
+        pytest.skip("the server has pg_cron preloaded, and the setting is the server's")
     launcher.execute("set cron.timezone = 'Europe/Berlin'")
     launcher.execute("select cron.schedule('job', '0 2 * * *', 'select 1')")
     assert seen(launcher, "job")["timezone"] == "Europe/Berlin"
