@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import threading
 from pathlib import Path
 
 import psycopg
@@ -10,6 +11,7 @@ import pytest
 from psycopg import errors, sql
 
 from tests.fix_db import Database, Roles, unique_name
+from tests.fix_wait import eventually
 from tests.integration.operations.removal import run
 from tests.integration.schedule.cron_names import NEVER, file, install_cron, said
 from tests.integration.test_installation import EXTENSION, everything
@@ -150,20 +152,39 @@ def test_uninstall_takes_it_along_or_says_what_is_in_the_way(
         assert everything(server, bare) == before
 
 
-def test_uninstall_waits_for_nobody_while_it_holds_a_lock(
+def test_uninstall_says_who_uses_it(
     server: Server, db: Database, admin: Session, tmp_path: Path
 ) -> None:
-    """A session that has read cron.job and goes on to the registry is not deadlocked with."""
     install_cron(admin, tmp_path)
     reader = Session(db.connect(autocommit=False))
     reader.execute("select * from cron.job")
     with pytest.raises(errors.ObjectInUse, match="is in use") as refused:
         run(server, db.name, file(tmp_path, "uninstall.sql"), "-c lock_timeout=300ms")
     assert f"session of PID {reader.pid}" in (refused.value.diag.message_detail or "")
-    reader.connection.rollback()
-    admin.connection.close()
-    reader.connection.close()
-    run(server, db.name, file(tmp_path, "uninstall.sql"))
+
+
+def test_a_reader_who_comes_while_it_is_removed_is_not_deadlocked_with(
+    db: Database, admin: Session, tmp_path: Path
+) -> None:
+    install_cron(admin, tmp_path)
+    remover, reader = Session(db.connect(autocommit=False)), Session(db.connect())
+    remover.execute("select pgbackground.prepare_removal(5000)")
+    refusals: list[psycopg.Error] = []
+
+    def read() -> None:
+        try:
+            reader.execute("select * from cron.job")
+        except psycopg.Error as error:
+            refusals.append(error)
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    waits = "select %s = any (pg_blocking_pids(%s))"
+    eventually(lambda: admin.value(waits, [remover.pid, reader.pid]))
+    remover.execute("select pgbackground.remove_cron()")
+    remover.connection.commit()
+    thread.join()
+    assert [error.sqlstate for error in refusals] == ["42P01"]
 
 
 @pytest.mark.usefixtures("extension_folder")

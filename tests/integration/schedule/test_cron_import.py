@@ -142,6 +142,16 @@ def test_what_pg_cron_takes_and_we_refuse_is_told_and_stops_nothing_else(cron: C
     assert names == [("good",)]
 
 
+def test_a_job_that_the_server_refuses_stops_nothing_else(cron: Cron) -> None:
+    cron.add("bad", NEVER, "select 1")
+    cron.add("good", NEVER, "select 1")
+    cron.admin.execute("alter table pgbackground.schedule add constraint no check (name <> 'bad')")
+    found = cron.admin.rows(IMPORT)
+    cron.admin.execute("alter table pgbackground.schedule drop constraint no")
+    assert [row[:2] for row in found] == [("bad", "refused"), ("good", "imported")]
+    assert 'violates check constraint "no"' in found[0][2]
+
+
 def test_jobs_of_another_database_or_server_or_of_nobody_are_passed_over(cron: Cron) -> None:
     here = cron.admin.value("show port")
     cron.add("there", NEVER, "select 'it''s'", database="template1", active=False)
