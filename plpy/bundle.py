@@ -2,9 +2,10 @@ r"""The build: one SQL text from plpy/ and sql/, in the three shapes that users 
 
     python3 plpy/bundle.py [--schema background] [--out dist]
 
-writes install.sql (for psql), uninstall.sql, and the files of the extension. sql/install.sql is the
-table of contents: each `\i file` is replaced by the file, `\modules folder` by one function a Python
-module that holds its source. Needs nothing but Python's standard library.
+writes install.sql (for psql), uninstall.sql, the optional cron.sql, and the files of the extension.
+sql/install.sql and sql/cron.sql are tables of contents: each `\i file` is replaced by the file,
+`\modules folder` by one function a Python module that holds its source. Needs nothing but Python's
+standard library.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ def build(schema: str, out: Path) -> list[Path]:
     name = quoted(schema)
     texts = {
         "install.sql": f"{prologue}\n{body}\ncommit;\n".replace("@extschema@", name),
+        "cron.sql": f"{expand(SQL / 'cron.sql')}\n".replace("@extschema@", name),
         "uninstall.sql": (SQL / "uninstall.sql").read_text().replace("@extschema@", name),
         f"{NAME}--{version()}.sql": f"{guard}\n{body}\n{extension_only}",
         f"{NAME}.control": control,

@@ -26,4 +26,5 @@ insert into pgbackground.callable values
     ('in_english', 'messages of this transaction in English'), ('probe', 'text of a query'), ('learned', 'reads an error'),
     ('typed_rows', 'text of a query'), ('open_result', 'Python of result()'), ('open_query', 'Python of run_query()'),
     ('records', 'Python of result()'), ('literals', 'likewise'), ('all_read', 'compares two numbers'),
+    ('keep_cron_job', 'makes and changes schedules of the caller''s own'), ('forget_cron_job', 'forgets them'),
     ('connections_left', 'a number');

@@ -12,7 +12,7 @@ begin
     loop
         execute pg_catalog.format('revoke all on routine %s from public', routine.signature);
         if (case when routine.internal then exists (select from pgbackground.callable c where c.name = routine.name)
-                 else routine.name !~ '(privileges|at_login)$' end) then
+                 else routine.name !~ '(privileges|at_login|import_cron)$' end) then
             execute pg_catalog.format('grant execute on routine %s to pgbackground_role', routine.signature);
         end if;
     end loop;

@@ -43,6 +43,7 @@
 \i schedule/queue.sql
 \i schedule/clock.sql
 \i schedule/login.sql
+\i schedule/cron_jobs.sql
 
 -- Reading rows back
 \i reading.sql
@@ -58,6 +59,7 @@
 \i functions/next_runs.sql
 \i functions/tick.sql
 \i functions/start_clock_at_login.sql
+\i functions/import_cron.sql
 \i functions/result.sql
 \i functions/result_json.sql
 \i functions/messages.sql

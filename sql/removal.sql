@@ -17,7 +17,12 @@ declare
         select d.objid
           from pgbackground.our_objects() o
           join pg_depend d on d.refclassid = o.classid and d.refobjid = o.objid and d.deptype in ('i', 'a')
-          join pg_class c on d.classid = 'pg_class'::regclass and c.oid = d.objid and c.relkind = 'S');
+          join pg_class c on d.classid = 'pg_class'::regclass and c.oid = d.objid and c.relkind = 'S'
+        union
+        -- the views of cron.sql, where it is installed
+        select c.oid from pg_class c
+         where to_regprocedure('pgbackground.remove_cron()') is not null
+           and c.oid in (to_regclass('cron.job'), to_regclass('cron.job_run_details')));
     relation oid;
     in_the_way oid;
     waits bool;

@@ -22,6 +22,10 @@ begin
             hint = 'Remove it with the uninstall.sql of that version.';
     end if;
     perform pgbackground.prepare_removal(pgbackground.removal_patience());
+    if to_regprocedure('pgbackground.remove_cron()') is not null then
+        -- Made by cron.sql.
+        execute 'select pgbackground.remove_cron()';
+    end if;
 end
 $sql$;
 

@@ -301,6 +301,34 @@ def next_runs(text: str | None, timezone: str | None, n: int | None, after: str 
 
 
 @_refusing
+def keep_cron_job(
+    job_id: int | None,
+    name: str | None,
+    text: str | None,
+    command: str | None,
+    username: str | None,
+    active: bool | None,
+) -> Any:
+    from pg_background import cron_jobs
+
+    return cron_jobs.keep(job_id, name, text, command, username, active)
+
+
+@_refusing
+def forget_cron_job(job_id: int) -> Any:
+    from pg_background import cron_jobs
+
+    return cron_jobs.forget(job_id)
+
+
+@_refusing_rows
+def import_cron() -> Any:
+    from pg_background import cron_import
+
+    return cron_import.import_jobs()
+
+
+@_refusing
 def tick() -> Any:
     from pg_background import clock
 

@@ -44,6 +44,15 @@ def schedule(name: str | None, text: str | None, sql: str | None, given: Mapping
 
     Raises 22023 naming the argument, and as `enqueue`.
     """
+    timing, request, options = planned(name, text, sql, given)
+    made: int = db.privileged(lambda: store(timing, request, options))
+    return made
+
+
+def planned(
+    name: str | None, text: str | None, sql: str | None, given: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], Request, Any]:
+    """What `store` takes of a schedule whose jobs are the caller's own. Raises as `schedule`."""
     if not name or len(name.encode()) > LONGEST_NAME:
         raise bad_value(f"name must have 1 to {LONGEST_NAME} bytes")
     if sql is None:
@@ -69,8 +78,7 @@ def schedule(name: str | None, text: str | None, sql: str | None, given: Mapping
         name, text, place, parsed.kind == "reboot", given["active"], given["overlap"], given["missed"],
         given["max_late"], given["jitter"], given["options"], next_run if given["active"] else None,
     )  # fmt: skip
-    made: int = db.privileged(lambda: _store(timing, request, options))
-    return made
+    return timing, request, options
 
 
 _INTERVALS = (
@@ -169,7 +177,8 @@ _KNOW_ROLE = (
 )
 
 
-def _store(timing: tuple[Any, ...], request: Request, options: Any) -> int:
+def store(timing: tuple[Any, ...], request: Request, options: Any) -> int:
+    """Write a schedule down, over one of the same role and name. Returns its id. Inside the door."""
     plan, who = request.plan, request.who
     arguments = (
         *timing, who.role, who.login, request.label, request.sql, plan.statements, plan.kinds, plan.tag, request.params,

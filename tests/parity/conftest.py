@@ -40,7 +40,9 @@ def database(server: Server, template: str, role_names: dict[str, str]) -> Itera
         yield name
 
 
-def _side(name: str, schema: str, server: Server, database: str, roles: dict[str, str]) -> Side:
+def side(name: str, schema: str, server: Server, database: str, roles: dict[str, str]) -> Side:
+    """Describe one of the two products."""
+
     def connect(user: str | None) -> psycopg.Connection[Any]:
         dsn = server.dsn(database, user, password=user)
         return psycopg.connect(dsn, autocommit=True, prepare_threshold=None)
@@ -51,7 +53,7 @@ def _side(name: str, schema: str, server: Server, database: str, roles: dict[str
 @pytest.fixture(scope="session")
 def here(server: Server, database: str, role_names: dict[str, str]) -> Side:
     """Give the product."""
-    return _side("here", SCHEMA, server, database, role_names)
+    return side("here", SCHEMA, server, database, role_names)
 
 
 @pytest.fixture(scope="session")
@@ -61,4 +63,4 @@ def there(server: Server, database: str, role_names: dict[str, str]) -> Side:
         found = connection.execute("select from pg_extension where extname = 'pg_background'")
         if found.fetchone() is None:
             pytest.skip("this server does not offer the C extension pg_background 2.0")
-    return _side("there", C_SCHEMA, server, database, role_names)
+    return side("there", C_SCHEMA, server, database, role_names)

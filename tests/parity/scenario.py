@@ -33,6 +33,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 FOLDER = Path(__file__).parent / "scenarios"
+# of the schema cron, whose other side is pg_cron
+CRON_FOLDER = Path(__file__).parent / "cron"
 
 _STEP = re.compile(r"(?P<verb>[.>?]|launch |submit |asleep |ended |on )\s*(?P<rest>.*)", re.DOTALL)
 _JOB = re.compile(r"(?P<name>\w+)(?:\((?P<args>.*?)\))?:\s?(?P<sql>.*)", re.DOTALL)
@@ -150,6 +152,6 @@ def read(path: Path) -> list[Scenario]:
     return [each for scenario in scenarios for each in scenario.expanded()]
 
 
-def read_all() -> list[Scenario]:
-    """The scenarios of all files."""
-    return [scenario for path in sorted(FOLDER.glob("*.txt")) for scenario in read(path)]
+def read_all(folder: Path = FOLDER) -> list[Scenario]:
+    """The scenarios of all files of a folder."""
+    return [scenario for path in sorted(folder.glob("*.txt")) for scenario in read(path)]

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from tests.parity.scenario import Scenario, read_all
+from tests.parity.scenario import CRON_FOLDER, Scenario, read_all
 from tools.product import ROOT
 
 DOCUMENT = ROOT / "docs" / "differences.md"
+
+
+def everything() -> list[Scenario]:
+    return read_all() + read_all(CRON_FOLDER)
 
 
 def headings() -> list[str]:
@@ -18,17 +22,17 @@ def names(scenarios: list[Scenario]) -> set[str]:
 
 
 def test_every_difference_of_the_scenarios_is_explained() -> None:
-    assert names(read_all()) - set(headings()) == set()
+    assert names(everything()) - set(headings()) == set()
 
 
 def test_every_explained_difference_is_proved_by_a_scenario() -> None:
-    assert set(headings()) - names(read_all()) == set()
+    assert set(headings()) - names(everything()) == set()
 
 
 def test_a_scenario_with_two_answers_says_why() -> None:
     unexplained = [
         f"{scenario.place} {scenario.name}"
-        for scenario in read_all()
+        for scenario in everything()
         if scenario.has_two_answers and not scenario.differs
     ]
     assert unexplained == []
@@ -37,7 +41,7 @@ def test_a_scenario_with_two_answers_says_why() -> None:
 def test_a_scenario_that_names_a_difference_has_two_answers() -> None:
     equal = [
         f"{scenario.place} {scenario.name}"
-        for scenario in read_all()
+        for scenario in everything()
         if scenario.differs and not scenario.has_two_answers
     ]
     assert equal == []
