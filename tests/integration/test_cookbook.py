@@ -72,11 +72,11 @@ def _tidy(output: str) -> str:
 
 
 class Psql:
-    """Plays blocks of SQL, each in a session of its own."""
+    """Plays blocks of SQL, each in a session of its own, of a plain role."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, user: str) -> None:
         self._command = [find_psql(), "-X", "-q", "-v", "ON_ERROR_STOP=1", "-P", "footer=off"]
-        self._command += ["-d", database.dsn]
+        self._command += ["-d", database.server.dsn(database.name, user, password=user)]
         self.printed = ""
 
     def prints(self, block: Block, setup: str) -> bool:
@@ -107,8 +107,10 @@ def test_the_recipes_that_are_promised_are_there(book: dict[str, list[Block]]) -
     assert [name for name in book if name] == list(TOPICS)
 
 
-def test_the_recipes_work_as_they_are_printed(db: Database, book: dict[str, list[Block]]) -> None:
-    psql = Psql(db)
+def test_the_recipes_work_as_they_are_printed(
+    db: Database, app: str, book: dict[str, list[Block]]
+) -> None:
+    psql = Psql(db, app)
     setup = book[""][0].sql
     listener = db.connect()
     listener.execute("listen accounts; listen outbox")
