@@ -115,7 +115,8 @@ def tick() -> int:
 
 
 def _make_ready() -> None:
-    """What is due waits for a place from here on; what the end of a job did not see of its children is seen here."""
+    """What is due waits for a place from here on. Lost workers are seen here, and children that nobody has released."""
+    db.rows("select pgbackground.sweep_queue()")
     db.rows("select pgbackground.release_all()")
     db.rows("select pgbackground.make_ready()")
 

@@ -71,22 +71,24 @@ begin
         end if;
         return null;
     end if;
-    if child.after_state = 'stopped' then
-        select j.cookie, j.label, j.state, j.sqlstate, j.message into failed
-          from pgbackground.dependency d join pgbackground.job j on j.cookie = d.parent
-         where d.child = in_child and j.state in ('error', 'canceled') limit 1;
-        if found then
-            delete from pgbackground.dependency d where d.child = in_child;
-            insert into pgbackground.request (cookie, kind) values (in_child, 'cancel');
-            perform pgbackground.end_without_worker(
-                in_child, '57014', 'a job that this one waited for did not succeed',
-                format('Job %s%s ended as %s: %s %s.', failed.cookie, ' (' || failed.label || ')', failed.state, failed.sqlstate, failed.message),
-                in_turn => in_turn);
-            return true;
-        end if;
+    -- One look at all of them: what is not waited for any longer is what is known to have ended, well or badly.
+    with over as (
+        delete from pgbackground.dependency d
+         where d.child = in_child and not exists (select from pgbackground.job j where j.cookie = d.parent and j.live)
+        returning d.parent
+    )
+    select j.cookie, j.label, j.state, j.sqlstate, j.message into failed
+      from over join pgbackground.job j on j.cookie = over.parent
+     where child.after_state = 'stopped' and j.state in ('error', 'canceled') limit 1;
+    if found then
+        delete from pgbackground.dependency d where d.child = in_child;
+        insert into pgbackground.request (cookie, kind) values (in_child, 'cancel');
+        perform pgbackground.end_without_worker(
+            in_child, '57014', 'a job that this one waited for did not succeed',
+            format('Job %s%s ended as %s: %s %s.', failed.cookie, ' (' || failed.label || ')', failed.state, failed.sqlstate, failed.message),
+            in_turn => in_turn);
+        return true;
     end if;
-    delete from pgbackground.dependency d
-     where d.child = in_child and not exists (select from pgbackground.job j where j.cookie = d.parent and j.live);
     if not exists (select from pgbackground.dependency d where d.child = in_child) then
         update pgbackground.job j set run_at = j.wanted_at where j.cookie = in_child;
     end if;

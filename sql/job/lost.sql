@@ -153,3 +153,28 @@ begin
     return ended;
 end
 $plpgsql$;
+
+-- Purpose: the same for the jobs that others may wait for without looking at them: those from the queue, which have attempts left, and those
+-- with jobs behind them. Who ticks sees to them. Returns how many.
+create function pgbackground.sweep_queue() returns int4
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+set enable_seqscan = off
+set jit = off
+as $plpgsql$
+declare
+    each pgbackground.job;
+    ended int4 := 0;
+begin
+    for each in
+        select * from pgbackground.job j
+         where j.live and j.state = 'running'
+           and (j.begun is not null or exists (select from pgbackground.dependency d where d.parent = j.cookie))
+    loop
+        if pgbackground.lost(each.cookie) then
+            ended := ended + 1;
+        end if;
+    end loop;
+    return ended;
+end
+$plpgsql$;

@@ -178,3 +178,42 @@ def test_a_parent_whose_record_is_too_old_stays_while_a_child_waits(
     stops.release(1)
     assert ended(observer, child) == ("stopped", None)
     eventually(lambda: admin.value("select count(*) from pgbackground.dependency") == 0)
+
+
+def test_a_parent_that_fails_while_another_one_releases_its_child_still_cancels_it(
+    launcher: Session, observer: Session, admin: Session, stops: Stops
+) -> None:
+    launcher.execute("begin")
+    good = enqueue(launcher, stops.at(1))
+    bad = enqueue(launcher, f"{stops.at(2)}; select 1 / 0", label="bad")
+    child = enqueue(launcher, "select 1", after=[good.cookie, bad.cookie])
+    launcher.execute("commit")
+    eventually(lambda: states(admin, good, bad) == ["running"] * 2)
+    # Whoever releases the child stops where its dependencies go.
+    admin.execute("begin; lock table pgbackground.dependency in share mode")
+    stops.release(1)
+    eventually(
+        lambda: observer.value(
+            "select count(*) from pg_locks where relation = 'pgbackground.dependency'::regclass and not granted"
+        )
+    )
+    stops.release(2)
+    assert ended(observer, bad) == ("error", "22012")
+    admin.execute("commit")
+    assert ended(observer, child) == ("canceled", "57014")
+    assert observer.error_info(child)["detail"].startswith(f"Job {bad.cookie} (bad) ended as ")
+
+
+def test_a_child_does_not_wait_for_somebody_to_look_at_its_lost_parent(
+    launcher: Session, admin: Session, gate: Gate
+) -> None:
+    launcher.execute("begin")
+    parent = enqueue(launcher, gate.sql, attempts=2, backoff="0 s")
+    child = enqueue(launcher, "select 1", after=[parent.cookie])
+    launcher.execute("commit")
+    (pid,) = gate.arrived()
+    gate.open()
+    admin.execute("select pg_terminate_backend(%s, 5000)", [pid])
+    stopped = "select count(*) from pgbackground.job where state = 'stopped'"
+    eventually(lambda: admin.value(stopped) == 2)
+    assert (admin.job(parent)["attempt"], states(admin, child)) == (2, ["stopped"])

@@ -99,6 +99,18 @@ def test_a_lost_worker_costs_one_attempt(
     assert detail.startswith("Attempt 1 of 2, SQLSTATE 57P01.")
 
 
+def test_a_tick_finds_a_lost_worker_that_nobody_waits_for(
+    launcher: Session, admin: Session, gate: Gate
+) -> None:
+    job = enqueue(launcher, gate.sql, attempts=2, backoff="0 s")
+    (pid,) = gate.arrived()
+    gate.open()
+    admin.execute("select pg_terminate_backend(%s, 5000)", [pid])
+    admin.call("tick")
+    stopped = "select attempt from pgbackground.job where state = 'stopped' and cookie = %s"
+    assert eventually(lambda: admin.value(stopped, [job.cookie])) == 2
+
+
 def test_the_last_lost_worker_is_the_jobs_error(
     launcher: Session, observer: Session, admin: Session, gate: Gate
 ) -> None:
