@@ -16,7 +16,7 @@ from pg_background import (
     tag,
 )
 from pg_background.cookie import random_cookie
-from pg_background.errors import Refusal, bad_value
+from pg_background.errors import Gone, Refusal, bad_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -236,7 +236,7 @@ def _register(to: link.Link, request: Request) -> bool:
     if state == "queued":
         return False
     if state != "running":
-        raise link.Gone
+        raise Gone
     request.lock_key = int(key)
     limits = handover.Limits(int(timeout_ms or 0), request.settings.get("statement_timeout"))
     command = handover.text(request.sql, (request.cookie, names, values, limits.clock_ms > 0))
@@ -248,7 +248,7 @@ def _answer(to: link.Link, request: Request, query: str) -> list[str | None]:
     """What the worker says of the registration. When nothing is heard of it, the job may be registered all the same."""
     try:
         return to.ask(query)
-    except link.Gone:
+    except Gone:
         request.unanswered = to.pid
         raise
     except db.ServerError as error:

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg.conninfo
 import pytest
 
-from pg_background.errors import Refusal
+from pg_background.errors import Gone, Refusal
 from tests.unit.conftest import FakeDb, FakeDblink, FakeServerError
 
 Load = Callable[[str], ModuleType]
@@ -317,7 +317,7 @@ def test_a_link_lost_during_its_use_is_replaced_and_other_errors_are_told(
         if len(tried) == 1:
             raise FakeServerError("terminating connection", "57P01")
         if len(tried) == 2:
-            raise link.Gone
+            raise Gone
 
     link.over(who(load, "app"), once_lost)
     assert len({each.name for each in tried}) == 3
@@ -334,7 +334,7 @@ def test_a_link_lost_during_its_use_is_replaced_and_other_errors_are_told(
 
 def test_links_that_are_lost_again_and_again_are_08006(link: Any, load: Load) -> None:
     def lost(_: Any) -> None:
-        raise link.Gone
+        raise Gone
 
     with pytest.raises(Refusal, match="again and again") as refused:
         link.over(who(load, "app"), lost)
@@ -503,5 +503,5 @@ def test_a_worker_is_given_its_clock_before_its_command(
         "call x()",
     ]
     fake_dblink.lost.add(to.name)
-    with pytest.raises(link.Gone):
+    with pytest.raises(Gone):
         handover.send(to, 18, "call x()", handover.Limits(0, None))
