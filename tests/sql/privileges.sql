@@ -15,7 +15,7 @@ select is_empty(
     'PUBLIC may read nothing');
 select is_empty(
     $$select proname from pg_proc where pronamespace = 'background'::regnamespace and not starts_with(proname, '_')
-         and proname !~ 'privileges|import_cron' and not has_function_privilege('pgbackground_role', oid, 'execute')$$,
+         and proname !~ 'privileges|import_cron|at_login' and not has_function_privilege('pgbackground_role', oid, 'execute')$$,
     'pgbackground_role may call every verb');
 select is_empty(
     $$select relname from pg_class c, unnest(array['insert', 'update', 'delete', 'truncate', 'select']) p
