@@ -267,6 +267,10 @@ def test_a_superuser_schedules_for_another_user(
     admin.execute("select cron.alter_job(%s, username => %s)", [number, other])
     assert job(launcher, "job") == {}
     assert (job(admin, "job")["username"], job(admin, "job")["jobid"]) == (other, number)
+    taken = f'23505 pg_background: role "{other}" has a schedule "job" already'
+    second = launcher.value("select cron.schedule('job', %s, 'select 2')", [NEVER])
+    assert said(admin, f"select cron.alter_job({second}, username => '{other}')") == taken
+    assert job(launcher, "job")["command"] == "select 2"
     refusal = "XX000 must be superuser to create a job for another role"
     call = f"select cron.schedule_in_database('x', '{NEVER}', 'select 1', current_database(), '{other}')"
     assert said(launcher, call) == refusal
