@@ -333,6 +333,28 @@ def test_a_user_that_cannot_log_in_is_refused(admin: Session, roles: Roles) -> N
     assert said(admin, call) == 'XX000 role "nobody" does not exist'
 
 
+def test_a_user_who_may_not_run_jobs_is_warned_of_and_his_runs_fail(
+    admin: Session, roles: Roles
+) -> None:
+    role = roles.create("stranger", member=False)
+    told: list[str] = []
+    admin.connection.add_notice_handler(lambda said: told.append(said.message_hint or ""))
+    number = admin.value(
+        "select cron.schedule_in_database('a', '1 second', 'select 1', current_database(), %s)",
+        [role],
+    )
+    assert told == [f"Its jobs fail until: grant pgbackground_role to {role};"]
+    query = (
+        "select count(*), bool_and(start_time between due_at and end_time) and count(*) = count(distinct start_time)"
+        " from cron.job_run_details d join background.pg_background_jobs j on j.cookie = d.runid where d.jobid = %s and status = 'failed'"
+    )
+    eventually(lambda: admin.rows(query, [number])[0][0] >= 2)
+    assert admin.rows(query, [number])[0][1] is True
+    roles.grant("pgbackground_role", role)
+    query = "select count(*) from cron.job_run_details where jobid = %s and status = 'succeeded'"
+    eventually(lambda: admin.value(query, [number]) > 0)
+
+
 def test_a_run_begins_with_the_settings_of_a_login(
     launcher: Session, admin: Session, app: str, db: Database
 ) -> None:
