@@ -93,10 +93,9 @@ def _outcome(
     if cron_jobs.find_named(job["username"], name):
         return "exists", "The role has a schedule of that name, which stays as it is."
     try:
-        with db.subtransaction():
-            cron_jobs.make(
-                name, job["schedule"], job["command"], job["username"], _is_active(job), timezone
-            )
+        cron_jobs.make(
+            name, job["schedule"], job["command"], job["username"], _is_active(job), timezone
+        )
     except Refusal as refusal:
         return "refused", " ".join(filter(None, (f"{refusal}.", refusal.fields.get("hint"))))
     except db.ServerError as error:

@@ -193,8 +193,7 @@ def _plan_anew(request: Any) -> None:
 def _give(job_id: int, role: str, name: str) -> None:
     """Another role's from here on. Raises 23505 where that has a schedule of that name."""
     try:
-        with db.subtransaction():
-            db.rows(_GIVE, ("int8", "name"), (job_id, role))
+        db.rows(_GIVE, ("int8", "name"), (job_id, role))
     except db.ServerError as error:
         if db.sqlstate_of(error) != "23505":
             raise

@@ -43,6 +43,9 @@ begin
         elsif username <> current_user and not found_role.rolcanlogin then
             raise exception using errcode = 'XX000', message = format('role "%s" can not log in', username),
                 detail = 'Jobs may only be run by roles that have the LOGIN attribute.';
+        elsif not pg_has_role(username, 'pgbackground_role', 'USAGE') then
+            raise warning using message = format('role "%s" may not run jobs', username),
+                hint = format('Its jobs fail until: grant pgbackground_role to %I;', username);
         end if;
     end if;
 end

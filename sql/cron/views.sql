@@ -36,7 +36,8 @@ create or replace view cron.job_run_details with (security_barrier) as
            case j.state when 'queued' then 'starting' when 'running' then 'running' when 'stopped' then 'succeeded' else 'failed' end as status,
            pgbackground.cron_message(j.state, j.kinds[pg_catalog.cardinality(j.kinds)], j.columns is not null, j.command_tag, j.row_count,
                                      j.message, j.detail, j.hint) as return_message,
-           case when j.state operator(pg_catalog.<>) 'queued' then coalesce(j.started_at, j.launched_at) end as start_time,
+           -- One that was refused before it began has failed when it was due.
+           case when j.state operator(pg_catalog.<>) 'queued' then coalesce(j.started_at, greatest(j.launched_at, j.due_at)) end as start_time,
            j.finished_at as end_time
       from pgbackground.visible_job j
      where j.schedule is not null and j.home operator(pg_catalog.=) (select pgbackground.home())

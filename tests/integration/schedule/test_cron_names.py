@@ -267,6 +267,10 @@ def test_a_superuser_schedules_for_another_user(
     admin.execute("select cron.alter_job(%s, username => %s)", [number, other])
     assert job(launcher, "job") == {}
     assert (job(admin, "job")["username"], job(admin, "job")["jobid"]) == (other, number)
+    taken = f'23505 pg_background: role "{other}" has a schedule "job" already'
+    second = launcher.value("select cron.schedule('job', %s, 'select 2')", [NEVER])
+    assert said(admin, f"select cron.alter_job({second}, username => '{other}')") == taken
+    assert job(launcher, "job")["command"] == "select 2"
     refusal = "XX000 must be superuser to create a job for another role"
     call = f"select cron.schedule_in_database('x', '{NEVER}', 'select 1', current_database(), '{other}')"
     assert said(launcher, call) == refusal
@@ -327,6 +331,28 @@ def test_a_user_that_cannot_log_in_is_refused(admin: Session, roles: Roles) -> N
     assert said(admin, call) == f'XX000 role "{role}" can not log in'
     call = "select cron.schedule_in_database('a', '* * * * *', 'x', current_database(), 'nobody')"
     assert said(admin, call) == 'XX000 role "nobody" does not exist'
+
+
+def test_a_user_who_may_not_run_jobs_is_warned_of_and_his_runs_fail(
+    admin: Session, roles: Roles
+) -> None:
+    role = roles.create("stranger", member=False)
+    told: list[str] = []
+    admin.connection.add_notice_handler(lambda said: told.append(said.message_hint or ""))
+    number = admin.value(
+        "select cron.schedule_in_database('a', '1 second', 'select 1', current_database(), %s)",
+        [role],
+    )
+    assert told == [f"Its jobs fail until: grant pgbackground_role to {role};"]
+    query = (
+        "select count(*), bool_and(start_time between due_at and end_time) and count(*) = count(distinct start_time)"
+        " from cron.job_run_details d join background.pg_background_jobs j on j.cookie = d.runid where d.jobid = %s and status = 'failed'"
+    )
+    eventually(lambda: admin.rows(query, [number])[0][0] >= 2)
+    assert admin.rows(query, [number])[0][1] is True
+    roles.grant("pgbackground_role", role)
+    query = "select count(*) from cron.job_run_details where jobid = %s and status = 'succeeded'"
+    eventually(lambda: admin.value(query, [number]) > 0)
 
 
 def test_a_run_begins_with_the_settings_of_a_login(
