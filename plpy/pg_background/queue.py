@@ -26,7 +26,8 @@ MOST_LOOKS = 100
 LOOK_AGAIN_SECONDS = 0.15
 _IS_STARTER = (
     "select exists (select from pgbackground.starter s join pg_roles r on r.oid = s.login"
-    " where r.rolname = session_user and s.since > clock_timestamp() - interval '1 second')"
+    " where r.rolname = session_user and s.pid = pg_backend_pid()"
+    " and s.since > clock_timestamp() - interval '1 second')"
 )
 # So often in a row a job may turn out to be somebody else's already, before this session leaves the queue to those.
 MOST_MISSED = 4

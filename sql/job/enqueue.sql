@@ -220,9 +220,10 @@ $plpgsql$;
 -- Who starts more than one job at a time: one session of a login, and not all the time.
 create table pgbackground.starter (
     login oid primary key,
+    pid int4 not null,
     since timestamptz not null
 );
-comment on table pgbackground.starter is 'When a worker of a login last left its own work to start others beside it.';
+comment on table pgbackground.starter is 'Which worker of a login was the last to leave its own work to start others beside it, and when.';
 
 -- Purpose: shall this session start what waits, beside those who work on the queue? One at a time is enough.
 create function pgbackground.becomes_starter() returns bool
@@ -234,14 +235,14 @@ declare
     me oid := (select i.login from pgbackground.top_level_identity() i);
 begin
     perform pgbackground.only_in_a_call();
-    insert into pgbackground.starter (login, since) values (me, '-infinity') on conflict do nothing;
+    insert into pgbackground.starter (login, pid, since) values (me, 0, '-infinity') on conflict do nothing;
     perform from pgbackground.starter s
       where s.login = me and s.since < clock_timestamp() - interval '100 milliseconds' for update skip locked;
     if not found then
         return false;
     end if;
     perform set_config('synchronous_commit', 'off', true);
-    update pgbackground.starter s set since = clock_timestamp() where s.login = me;
+    update pgbackground.starter s set pid = pg_backend_pid(), since = clock_timestamp() where s.login = me;
     return true;
 end
 $plpgsql$;

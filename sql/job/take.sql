@@ -177,15 +177,15 @@ begin
         end if;
         return;
     end if;
-    if last_cookie is not null then
-        -- One worker of a role at a time: the others would only find out the same.
-        perform from pgbackground.role_row r
-          where r.role = (select j.role from pgbackground.job j where j.cookie = last_cookie and j.login_name = session_user)
-            for update skip locked;
-        if not found then
-            cookie := -1;
-            return;
-        end if;
+    -- One worker of a role at a time: the others would only find out the same. Who has ended no job yet comes for his login's own.
+    perform from pgbackground.role_row r
+      where r.role = case when last_cookie is null then (select i.login from pgbackground.top_level_identity() i)
+                          else (select j.role from pgbackground.job j where j.cookie = last_cookie and j.login_name = session_user) end
+        for update skip locked;
+    if not found and (last_cookie is not null or exists (
+            select from pgbackground.role_row r where r.role = (select i.login from pgbackground.top_level_identity() i))) then
+        cookie := -1;
+        return;
     end if;
     -- As hopeful as everybody else who starts jobs: they leave the queue to whoever is at work there.
     select * into next_job from pgbackground.job j where j.cookie = (select pgbackground.next_queued(hopeful => true));
