@@ -42,7 +42,7 @@ create table pgbackground.job (
     lock_key int8,
     begun bool,
     former_pids int4[],
-    launched_at timestamptz not null default pg_catalog.statement_timestamp(),
+    launched_at timestamptz not null default pg_catalog.clock_timestamp(),
     started_at timestamptz,
     finished_at timestamptz,
     cancel_requested bool not null default false,
