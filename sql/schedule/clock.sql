@@ -5,12 +5,14 @@ create table pgbackground.clock (
     pid int4,
     backend_start timestamptz,
     since timestamptz,
-    idle_at timestamptz
+    idle_until timestamptz,
+    idle_boot timestamptz
 );
 insert into pgbackground.clock default values;
 comment on table pgbackground.clock is 'The session that keeps the clock; see clock_is_alive.';
 comment on column pgbackground.clock.pid is 'Null where it has left by itself, because nothing was due any more.';
-comment on column pgbackground.clock.idle_at is 'When a login last found that it is not needed: see login_begins.';
+comment on column pgbackground.clock.idle_until is 'A login has found that it is not needed, and no other one looks again before: see login_begins.';
+comment on column pgbackground.clock.idle_boot is 'The start of the server that this holds for: what was written last before a crash may be lost.';
 
 -- Purpose: does that session keep the clock? It does while it is busy with the command that keeps it, and with nothing else.
 -- A second clock does no harm, and neither does somebody who makes his own session the clock: it keeps it then.
