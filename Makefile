@@ -47,7 +47,7 @@ reference: setup ## Write docs/reference.md from the comments in sql/
 	$(VENV) -m tools.reference
 
 .PHONY: top
-top: ## Show running and queued jobs of the database that PGHOST, PGDATABASE, ... name
+top: ## Show running and queued jobs, and the schedules due next, of the database that PGHOST, PGDATABASE, ... name
 	$(call need,tools/top)
 	@tools/top
 

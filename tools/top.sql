@@ -1,9 +1,9 @@
--- Running and queued jobs on a terminal of 80 columns. tools/top runs it again and again; by hand, in psql:
+-- Running and queued jobs, and the schedules that are due next, on a terminal of 80 columns. tools/top runs it again and again; by hand, in psql:
 --     \set schema background
 --     \i tools/top.sql
 --     ;
 -- Each job is a line (process, state, age, progress, label, SQL); a second one says what it waits for, and for whom. Running jobs come
--- first; what does not fit on a screen of :rows lines (24) is counted. It pins this session's search_path, so that only the server's own
+-- first, then those that wait for a place, for a time, and for other jobs; what does not fit on a screen of :rows lines (24) is counted. It pins this session's search_path, so that only the server's own
 -- functions and operators run, and what users wrote is shown without control characters.
 
 \pset tuples_only on
@@ -15,10 +15,14 @@ set search_path = pg_catalog, pg_temp;
 
 with live as (
     select j.pid, coalesce(j.executor_pid, j.pid) as busy_pid, j.state, j.label, j.mode, j.progress_pct, j.progress_msg,
-           j.cancel_requested,
+           j.cancel_requested, j.waits_for, j.run_at, j.attempt, j.attempts,
+           case when j.waits_for like 'job %' then 3 when j.waits_for = 'time' then 2 else 1 end as turn,
            pg_catalog.clock_timestamp() - case when j.state = 'running' then j.started_at else j.launched_at end as age,
            pg_catalog.regexp_replace(pg_catalog.left(j.sql, 200), '[[:space:]]+', ' ', 'g') as sql,
-           pg_catalog.row_number() over (partition by j.state order by j.launched_at) as place
+           pg_catalog.row_number() over (
+               partition by j.state
+               order by case when j.waits_for like 'job %' then 3 when j.waits_for = 'time' then 2 else 1 end,
+                        case when j.waits_for = 'time' then j.run_at end, j.launched_at) as place
       from :"schema".pg_background_jobs j
      where j.state in ('queued', 'running')
 ), seen as (
@@ -29,6 +33,12 @@ with live as (
 ), reason as (
     select s.*,
            case
+               when s.turn = 3 then pg_catalog.format('waits for %s', s.waits_for)
+               when s.turn = 2 then pg_catalog.format('%s %s, in %s', case when s.attempt > 1 then 'is tried again at' else 'waits for' end,
+                                                      pg_catalog.to_char(s.run_at, 'YYYY-MM-DD HH24:MI:SS'),
+                                                      (select pg_catalog.format(case when i.left_ < interval '1 day' then '%3$s' else '%1$sd %2$sh' end, extract(day from i.left_),
+                                                                                extract(hour from i.left_), pg_catalog.to_char(i.left_, 'HH24:MI:SS'))
+                                                         from (select greatest(s.run_at - pg_catalog.clock_timestamp(), interval '0') as left_) i))
                when s.state = 'queued' then pg_catalog.format('waits for a free place, number %s in the queue', s.place)
                when s.blockers <> '{}' then (
                    select pg_catalog.format('waits for %s of %s',
@@ -42,8 +52,15 @@ with live as (
                      left join pg_catalog.pg_stat_activity a on a.pid = b.pid)
                when s.cancel_requested then 'was asked to stop'
                when s.wait_event is not null then pg_catalog.concat_ws(' ', 'waits:', s.wait_event_type, s.wait_event)
-           end as waits
+           end as waits,
+           case when s.attempt > 1 then pg_catalog.format('attempt %s of %s', s.attempt, s.attempts) end as attempts_made
       from seen s
+), due as (
+    select s.name, s.schedule, s.failures_in_a_row, s.problem, s.next_run - pg_catalog.clock_timestamp() as left_,
+           pg_catalog.row_number() over (order by s.next_run, s.name) as place
+      from :"schema".pg_background_schedules s
+     where s.next_run is not null
+     order by s.next_run, s.name limit case when :rows < 15 then 1 else 3 end
 ), line as (
     select 0 as rank, 0::pg_catalog.int8 as place, 0 as part,
            pg_catalog.format('%-41s%36s',
@@ -52,6 +69,17 @@ with live as (
                   pg_catalog.format('%s running, %s queued', pg_catalog.count(*) filter (where l.state = 'running'),
                                     pg_catalog.count(*) filter (where l.state = 'queued'))) as text
       from live l
+    union all
+    select 0, 0, d.place::pg_catalog.int4,
+           pg_catalog.format('%7s %-7s %8s %-32s %s', null, case when d.left_ < interval '0' then 'is due' else 'due in' end,
+                  (select case when i.time < interval '1 day' then pg_catalog.to_char(i.time, 'HH24:MI:SS')
+                               else pg_catalog.format('%sd %sh', extract(day from i.time), extract(hour from i.time)) end
+                     from (select case when d.left_ < interval '0' then -d.left_ else d.left_ end as time) i),
+                  pg_catalog.left(d.name, 32),
+                  case when d.problem is not null then d.problem
+                       when d.failures_in_a_row > 0 then pg_catalog.format('failed %s in a row', d.failures_in_a_row)
+                       else d.schedule end)
+      from due d
     union all
     select 1, 0, 0, ''
     union all
@@ -68,9 +96,9 @@ with live as (
       from reason r
     union all
     select case r.state when 'running' then 2 else 3 end, r.place, 1,
-           '        ' || pg_catalog.left(pg_catalog.concat_ws('; ', nullif(r.progress_msg, ''), r.waits), 72)
+           '        ' || pg_catalog.left(pg_catalog.concat_ws('; ', nullif(r.progress_msg, ''), r.waits, r.attempts_made), 72)
       from reason r
-     where r.progress_msg <> '' or r.waits is not null
+     where r.progress_msg <> '' or r.waits is not null or r.attempts_made is not null
 ), numbered as (
     -- the last line of each job, and of all
     select l.*, pg_catalog.max(l.number) over (partition by l.rank, l.place) as last, pg_catalog.max(l.number) over () as lines
@@ -87,7 +115,7 @@ with live as (
      where n.rank >= 2 and n.part = 0 and n.lines >= :rows and n.last >= :rows - 1
     having pg_catalog.count(*) > 0
 )
-select case when f.rank = 0 then :'clear' else '' end || coalesce(pg_catalog.left((
+select case when f.rank = 0 and f.part = 0 then :'clear' else '' end || coalesce(pg_catalog.left((
            -- Control characters of both sets, and what turns the direction of writing or has no width, as \x1b.
            select pg_catalog.string_agg(
                       case when pg_catalog.ascii(c.letter) < 32 or pg_catalog.ascii(c.letter) between 127 and 159
@@ -95,6 +123,7 @@ select case when f.rank = 0 then :'clear' else '' end || coalesce(pg_catalog.lef
                              or pg_catalog.ascii(c.letter) between 8294 and 8297 or pg_catalog.ascii(c.letter) = 65279
                            then pg_catalog.chr(92) || 'x' || pg_catalog.lpad(pg_catalog.to_hex(pg_catalog.ascii(c.letter)), case when pg_catalog.ascii(c.letter) < 256 then 2 else 4 end, '0')
                            else c.letter end, '' order by c.place)
-             from pg_catalog.regexp_split_to_table(f.text, '') with ordinality c (letter, place)), 79), '')
+             from pg_catalog.regexp_split_to_table(f.text, '') with ordinality c (letter, place)
+            where c.letter <> ''), 79), '')
   from fitting f
  order by f.rank, f.place, f.part

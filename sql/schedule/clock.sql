@@ -5,15 +5,18 @@ create table pgbackground.clock (
     pid int4,
     backend_start timestamptz,
     since timestamptz,
-    idle_at timestamptz
+    idle_until timestamptz,
+    idle_boot timestamptz
 );
 insert into pgbackground.clock default values;
 comment on table pgbackground.clock is 'The session that keeps the clock; see clock_is_alive.';
 comment on column pgbackground.clock.pid is 'Null where it has left by itself, because nothing was due any more.';
-comment on column pgbackground.clock.idle_at is 'When a login last found that it is not needed: see login_begins.';
+comment on column pgbackground.clock.idle_until is 'A login has found that it is not needed, and no other one looks again before: see login_begins.';
+comment on column pgbackground.clock.idle_boot is 'The start of the server that this holds for: what was written last before a crash may be lost.';
 
 -- Purpose: does that session keep the clock? It does while it is busy with the command that keeps it, and with nothing else.
--- A second clock does no harm, and neither does somebody who makes his own session the clock: it keeps it then.
+-- A second clock does no harm, and neither does somebody who makes his own session the clock: it keeps it then. In a copy of the database
+-- the row may tell of the original's.
 create function pgbackground.clock_is_alive() returns bool
 language plpgsql volatile parallel unsafe
 set search_path = pg_catalog, pg_temp
@@ -22,7 +25,8 @@ begin
     perform pg_stat_clear_snapshot();
     return exists (
         select from pgbackground.clock c, pg_stat_get_activity(c.pid) a
-         where a.backend_start = c.backend_start and a.state = 'active' and a.query = 'call pgbackground.keep_clock()');
+         where a.backend_start = c.backend_start and a.state = 'active' and a.query = 'call pgbackground.keep_clock()'
+           and a.datid = (select d.oid from pg_database d where d.datname = current_database()));
 end
 $plpgsql$;
 

@@ -27,11 +27,12 @@ set search_path = pg_catalog, pg_temp
 set lock_timeout = '10ms'
 as $plpgsql$
 begin
-    if pg_try_advisory_xact_lock_shared(1885823591, 1668050795)
-       and exists (select from pgbackground.clock c
-                    where c.pid is not null or c.idle_at is null
-                       or c.idle_at not between greatest(clock_timestamp() - interval '1 minute', pg_postmaster_start_time()) and clock_timestamp()) then
-        perform pgbackground.start_missing_clock();
+    -- Not in one expression, which would be planned as a whole.
+    if pg_try_advisory_xact_lock_shared(1885823591, 1668050795) then
+        if not exists (select from pgbackground.clock c
+                        where c.pid is null and c.idle_until > clock_timestamp() and c.idle_boot = pg_postmaster_start_time()) then
+            perform pgbackground.start_missing_clock();
+        end if;
     end if;
 exception when others or query_canceled or assert_failure then
     null;
@@ -55,7 +56,8 @@ begin
     perform set_config('synchronous_commit', 'off', true);
     if not pgbackground.clock_is_needed() then
         if may_write then
-            update pgbackground.clock c set pid = null, idle_at = clock_timestamp() where c.pid is not distinct from last_pid;
+            update pgbackground.clock c set pid = null, idle_until = clock_timestamp() + interval '1 minute', idle_boot = pg_postmaster_start_time()
+             where c.pid is not distinct from last_pid;
         end if;
         return;
     end if;

@@ -42,6 +42,12 @@ def test_every_scene_plays_to_its_end_and_shows_what_it_promises(
     assert "1 | 20010\n" in told["6_detach"]
     assert "ERROR:  pg_background: deadlock detected" in told["7_deadlock"]
     assert "stopped | UPDATE      |         1" in told["7_deadlock"]
+    beats, _, trouble = told["8_schedule"].partition("rename to hart;")
+    assert beats.count("| stopped | INSERT") == 3
+    assert "2030-04-01 00:00:00+00" in beats, "02:00 in summer, behind the weekend"
+    assert "heartbeat | t\n" in trouble
+    assert 'error | 42P01    | relation "heart" does not exist' in trouble
+    assert "heartbeat | t       |                 0" in trouble
 
 
 def test_a_scene_that_fails_is_reported(db: Database, tmp_path: Path) -> None:

@@ -10,7 +10,9 @@ import pytest
 from psycopg.conninfo import conninfo_to_dict
 
 from tests.fix_db import Database, Roles
-from tests.fix_wait import Gate
+from tests.fix_wait import Gate, eventually
+from tests.integration.queues import enqueue, limit
+from tests.integration.schedule.schedules import run_now, schedule
 from tests.integration.verbs import Session
 
 TOP = Path(__file__).resolve().parents[2] / "tools" / "top"
@@ -95,6 +97,58 @@ def test_a_queued_job_shows_its_place_in_the_queue(
     gate.open()
     for job in (second, third):
         launcher.wait(job)
+
+
+def test_waiting_work_says_what_it_waits_for(
+    db: Database, launcher: Session, admin: Session, observer: Session, gate: Gate, app: str
+) -> None:
+    limit(admin, "role", 1, app)
+    launcher.launch(gate.sql)
+    gate.arrived()
+    later = launcher.value("select clock_timestamp() + interval '2 hours 30 s'")
+    enqueue(launcher, "select 'later'", label="later", run_at=later)
+    first = enqueue(launcher, "select 'first'", label="first")
+    enqueue(launcher, "select 'then'", label="then", after=[first.cookie])
+    lines = top(db, app, "--once")
+    assert "1 running, 3 queued" in lines[0]
+    assert "number 1 in the queue" in line_of(lines, "first")[1]
+    assert "waits for 2" in line_of(lines, "later")[1]
+    assert ", in 02:00:" in line_of(lines, "later")[1]
+    assert f"waits for job {first.cookie}" in line_of(lines, "then")[1]
+    order = [line for line in lines if line.strip().startswith("queued")]
+    assert [line.split()[2] for line in order] == ["first", "later", "then"]
+    launcher.cancel(first)
+    gate.open()
+    again = enqueue(
+        launcher, "select 1 / 0", label="again", attempts=4, retry_on="any", backoff="1 hour"
+    )
+    eventually(lambda: observer.job(again)["attempt"] == 2)
+    below = line_of(top(db, app, "--once"), "again")[1]
+    assert "is tried again at 2" in below
+    assert below.endswith("; attempt 2 of 4")
+    assert ", in 0" in below
+
+
+def test_the_schedules_that_are_due_next_stand_above_the_jobs(
+    db: Database, launcher: Session, app: str
+) -> None:
+    soon = launcher.value("select clock_timestamp() + interval '40 min 30 s'")
+    for number in range(4):
+        schedule(launcher, f"rare {number}", "0 0 29 2 *", f"select {number}")
+    schedule(launcher, "soon", f"{soon:%Y-%m-%d %H:%M:%S}", "select 1", timezone="UTC")
+    schedule(launcher, "asleep", "1 second", "select 1", active=False)
+    schedule(launcher, "a bad one", "0 0 1 1 *", "select 1 / 0")
+    launcher.finished(run_now(launcher, "a bad one"))
+    lines = top(db, app, "--once")
+    assert [line.split()[0] for line in lines[1:4]] == ["due"] * 3
+    assert lines[1].split()[:2] == ["due", "in"]
+    assert "00:40:" in lines[1]
+    assert " soon " in lines[1]
+    assert "failed 1 in a row" in line_of(lines, "a bad one")[0]
+    assert not [line for line in lines if "asleep" in line]
+    assert lines[4] == ""
+    assert lines[5].split()[0] == "PID"
+    assert len([line for line in top(db, app, "--once", lines=12) if "due in" in line]) == 1
 
 
 def test_long_labels_and_texts_of_many_lines_do_not_break_the_screen(

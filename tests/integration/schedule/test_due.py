@@ -209,3 +209,15 @@ def test_a_job_whose_worker_is_killed_does_not_stop_the_schedule(
     gate.open()
     admin.execute("select pg_terminate_backend(%s)", [worker])
     eventually(lambda: "stopped" in {job["state"] for job in jobs(launcher, "job")})
+
+
+def test_a_job_is_as_old_as_its_time_however_long_the_clock_has_been_there(
+    launcher: Session,
+) -> None:
+    schedule(launcher, "job", "1 second", "select 1", overlap="all")
+    eventually(lambda: len(jobs(launcher, "job")) > 2)
+    launcher.call("unschedule", "job")
+    found = launcher.rows(
+        "select launched_at >= due_at from background.pg_background_jobs where due_at is not null"
+    )
+    assert {right for (right,) in found} == {True}

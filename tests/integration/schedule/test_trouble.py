@@ -148,6 +148,23 @@ def test_a_copy_of_the_database_fires_nothing(
         copy.call("unschedule", "job")
 
 
+def test_the_clock_of_the_original_is_not_that_of_a_copy(
+    server: Server, launcher: Session, admin: Session, template: str, app: str
+) -> None:
+    schedule(launcher, "job", NEVER, "select 1")
+    eventually(lambda: admin.value("select pid from pgbackground.clock"))
+    kept = admin.rows("select pid, backend_start from pgbackground.clock")[0]
+    with server.database(unique_name("copy"), template) as name:
+        with psycopg.connect(server.dsn(name), autocommit=True) as dba:
+            # As a dump brings it.
+            dba.execute("update pgbackground.clock set pid = %s, backend_start = %s", kept)
+        with psycopg.connect(server.dsn(name, app, app), autocommit=True) as connection:
+            copy = Session(connection)
+            schedule(copy, "job", "1 second", "select 1")
+            eventually(lambda: jobs(copy, "job"))
+            copy.call("unschedule", "job")
+
+
 def test_a_zone_that_has_gone_bad_stops_nobody_else(launcher: Session, admin: Session) -> None:
     schedule(launcher, "bad zone", WEEKLY, "select 1")
     schedule(launcher, "bad text", WEEKLY, "select 1")
