@@ -6,7 +6,7 @@ import os
 
 from pg_background import db, dblink, identity, link, registry, session
 from pg_background.cookie import random_cookie
-from pg_background.errors import Refusal, bad_value
+from pg_background.errors import Gone, Refusal, bad_value
 from pg_background.launch import Request, parameters
 
 TYPE_CHECKING = False
@@ -194,7 +194,7 @@ def _send(who: identity.Identity, keys: list[int], starts_others: bool) -> tuple
         to.set("lock_timeout", "0")
         arguments = ", ".join(map(db.literal, (*keys, starts_others)))
         if not dblink.send(to.name, f"call pgbackground.work_after({arguments})"):
-            raise link.Gone
+            raise Gone
         to.job = link.WAITING
         sent[:] = [to]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pg_background import db, dblink, link, settings
+from pg_background.errors import Gone
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def send(to: link.Link, lock_key: int, command: str, limits: Limits) -> None:
         if limits.worker_ms and _version() >= HAS_TRANSACTION_TIMEOUT:
             to.set("transaction_timeout", str(limits.worker_ms + LAST_CALL_MS))
     if not dblink.send(to.name, command):
-        raise link.Gone
+        raise Gone
     to.job = lock_key
 
 

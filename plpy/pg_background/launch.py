@@ -16,7 +16,7 @@ from pg_background import (
     tag,
 )
 from pg_background.cookie import random_cookie
-from pg_background.errors import Refusal, bad_value
+from pg_background.errors import Gone, Refusal, bad_value
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def _register(to: link.Link, request: Request) -> bool:
     if state == "queued":
         return False
     if state != "running":
-        raise link.Gone
+        raise Gone
     request.lock_key = int(key)
     limits = handover.Limits(int(timeout_ms or 0), request.settings.get("statement_timeout"))
     command = handover.text(request.sql, (request.cookie, names, values, limits.clock_ms > 0))

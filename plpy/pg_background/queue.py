@@ -9,7 +9,7 @@ from __future__ import annotations
 from time import sleep as nap
 
 from pg_background import db, handover, identity, link
-from pg_background.errors import Refusal
+from pg_background.errors import Gone, Refusal
 from pg_background.identity import Identity
 
 TYPE_CHECKING = False
@@ -166,7 +166,7 @@ def _take(over: link.Link, job: dict[str, Any]) -> bool:
     text = f"select pgbackground.take({job['cookie']})::pg_catalog.text"
     key, timeout_ms, unfit = handover.fields(over.ask(text))
     if unfit == "t":
-        raise link.Gone
+        raise Gone
     if not key:
         return False
     limits = handover.Limits(int(timeout_ms), job["statement_timeout"])
