@@ -91,6 +91,8 @@ grant select on @extschema@.pg_background_list, @extschema@.pg_background_activi
 grant usage on schema @extschema@, pgbackground to pg_monitor;
 grant select on @extschema@.pg_background_metrics to pg_monitor;
 grant execute on function pgbackground.told(pgbackground.job), pgbackground.connections_left() to pg_monitor;
+-- And what the doctor says: of the logins, those of the monitor's own roles.
+grant execute on function @extschema@.pg_background_check(), pgbackground.load(), pgbackground.module(text, int4), pgbackground.door() to pg_monitor;
 
 -- Links are found by name, and all code of a session can list the names: not any longer.
 do $sql$
