@@ -93,6 +93,8 @@ grant select on @extschema@.pg_background_metrics to pg_monitor;
 grant execute on function @extschema@.pg_background_metrics_text(), pgbackground.home(), pgbackground.told(pgbackground.job),
     pgbackground.connections_left(), pgbackground.clock_seen(), pgbackground.failures_in_a_row(int8),
     pgbackground.owner_id(bool, oid, name), pgbackground.owner_name(bool, name) to pg_monitor;
+-- And what the doctor says: of the logins, those of the monitor's own roles.
+grant execute on function @extschema@.pg_background_check(), pgbackground.load(), pgbackground.module(text, int4), pgbackground.door() to pg_monitor;
 
 -- Links are found by name, and all code of a session can list the names: not any longer.
 do $sql$

@@ -106,8 +106,10 @@ def _wait(link: str) -> bool:
 def _has_not_begun(pid: int) -> bool:
     """Does the worker still idle, although it has been sent a command?"""
     db.rows("select pg_catalog.pg_stat_clear_snapshot()")
-    state = db.value("select a.state from pg_catalog.pg_stat_get_activity($1) a", ("int4",), (pid,))
-    return bool(state == "idle")
+    state: str = db.value(
+        "select a.state from pg_catalog.pg_stat_get_activity($1) a", ("int4",), (pid,)
+    )
+    return state == "idle"
 
 
 def _end(pid: int) -> None:

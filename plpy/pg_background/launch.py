@@ -9,6 +9,7 @@ from pg_background import (
     link,
     overdue,
     queue,
+    registry,
     session,
     settings,
     statement,
@@ -153,7 +154,7 @@ def launch(
     job = session.TrackedJob(
         request.cookie, request.lock_key, pid, request.who.role, request.label, keeps_rows
     )
-    session.jobs()[job.cookie] = job
+    registry.track(job)
     stats.launched(job.cookie)
     return job
 

@@ -177,7 +177,7 @@ def _detach_where(chosen: Any) -> int:
 def _own_rows() -> Iterator[dict[str, Any]]:
     """The registry's rows of this session's jobs that the caller has the rights of."""
     for cookie in list(session.jobs()):
-        row = registry.look(cookie)
+        row = registry.own(cookie)
         if row is not None:
             yield row
 

@@ -83,7 +83,7 @@ def messages(pid: int, cookie: int) -> Iterator[tuple[Any, ...]]:
 def listed() -> Iterator[tuple[Any, ...]]:
     """The rows of list(): this session's jobs, in order of launch."""
     for cookie, job in list(session.jobs().items()):
-        row = registry.look(cookie)
+        row = registry.own(cookie)
         if row is None:
             continue
         yield (

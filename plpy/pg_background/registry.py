@@ -23,6 +23,14 @@ _LOOK = (
     " from pgbackground.visible_job j where j.cookie operator(pg_catalog.=) "
 )
 
+# A session that remembers as many jobs looks which of them are not its own any longer.
+MANY_JOBS = 1000
+_LET_GO = (
+    "select array(select c.cookie from pg_catalog.unnest($1) c (cookie)"
+    " where not exists (select from pgbackground.job j where j.cookie = c.cookie and not j.detached)"
+    " or exists (select from pgbackground.request r where r.cookie = c.cookie and r.kind = 'detach'))"
+)
+
 
 def look(cookie: int) -> dict[str, Any] | None:
     """The registry's row of a job that the caller may see, or None. A fact at the moment of the call."""
@@ -51,6 +59,29 @@ def lost(cookie: int) -> bool:
         # No link is to be had: then with this transaction, for as long as that stands.
         return bool(db.value("select pgbackground.lost($1)", ("int8",), (cookie,)))
     return bool(answer == ["true"])
+
+
+def own(cookie: int) -> dict[str, Any] | None:
+    """The row of a job of this session, or None; one that another session has detached is none of its jobs any longer."""
+    row = look(cookie)
+    if row is not None and row["detached"]:
+        session.jobs().pop(cookie, None)
+        return None
+    return row
+
+
+def track(job: session.TrackedJob) -> None:
+    """Count a job among this session's; when they have become many, those go that others have detached, or that are gone."""
+    jobs = session.jobs()
+    jobs[job.cookie] = job
+    if (
+        len(jobs) >= (session.remembered("many jobs") or MANY_JOBS)
+        and not identity.snapshot_is_old()
+    ):
+        gone = db.privileged(lambda: db.value(_LET_GO, ("int8[]",), (list(jobs),)))
+        for cookie in gone:
+            jobs.pop(cookie, None)
+        session.remember("many jobs", max(MANY_JOBS, 2 * len(jobs)))
 
 
 def _read(cookie: int) -> dict[str, Any] | None:

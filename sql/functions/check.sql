@@ -180,8 +180,9 @@ begin
     for r in
         select l.scope, l.name, l.max_workers,
                case when l.scope in ('role', 'session') and l.name is not null
-                         and not exists (select from pg_roles o where o.rolname = l.name) then 'there is no role of that name'
-                    when l.scope = 'database' and l.name <> current_database() then 'this is another database'
+                         and not exists (select from pg_roles o where o.rolname = l.name or o.oid = l.named and l.home = pgbackground.home()) then 'there is no role of that name'
+                    when l.scope = 'database' and l.name <> current_database()
+                         and not exists (select from pg_database d where d.datname = current_database() and d.oid = l.named and l.home = pgbackground.home()) then 'this is another database'
                     when l.max_workers >= usable then 'there are not as many connections' end as reason
           from @extschema@.pg_background_limits l
     loop

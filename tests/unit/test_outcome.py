@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from pg_background.errors import Refusal
+from tests.unit.conftest import FakeDb
 
 
 @pytest.fixture
@@ -23,7 +24,7 @@ def row(**fields: Any) -> dict[str, Any]:
     return {
         "pid": 12, "cookie": 34, "state": "running", "live": live, "row_count": 0, "command_tag": "", "sqlstate": None,
         "message": None, "label": None, "launched_at": "launched", "started_at": None,
-        "finished_at": None, "sql": "select 1", "role": 10, "queue_size": 65536, **fields,
+        "finished_at": None, "detached": False, "sql": "select 1", "role": 10, "queue_size": 65536, **fields,
     }  # fmt: skip
 
 
@@ -110,3 +111,21 @@ def test_what_may_not_be_seen_is_refused_where_it_is_asked_for_by_name(
             verb(12, 34)
     with pytest.raises(Refusal):
         list(outcome.messages(12, 34))
+
+
+def test_a_session_forgets_jobs_that_others_have_let_go_of_when_they_have_become_many(
+    outcome: Any, fake_db: FakeDb, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session, registry = outcome.session, outcome.registry
+    monkeypatch.setattr(registry.identity, "snapshot_is_old", lambda: False)
+    looks: list[int] = []
+
+    def let_go(cookies: list[int]) -> list[dict[str, Any]]:
+        looks.append(len(cookies))
+        return [{"array": [cookie for cookie in cookies if cookie % 10]}]
+
+    fake_db.questions["j.detached"] = let_go
+    for cookie in range(10000):
+        registry.track(session.TrackedJob(cookie, 1, 12, "app", None, keeps_rows=True))
+        assert len(session.jobs()) < 2000
+    assert len(looks) < 20
