@@ -23,7 +23,7 @@ SCENARIOS = read_all(CRON_FOLDER)
 USERS = ("app", "other")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cron_here(server: Server, template: str, role_names: dict[str, str]) -> Iterator[Side]:
     """Give a database with the product and cron.sql."""
     with (
@@ -34,7 +34,7 @@ def cron_here(server: Server, template: str, role_names: dict[str, str]) -> Iter
         yield side("here", "cron", server, name, role_names)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def cron_there(server: Server, role_names: dict[str, str]) -> Iterator[Side]:
     """Give the database of pg_cron; skip where the server has none preloaded."""
     with psycopg.connect(server.admin_dsn, autocommit=True) as connection:
@@ -46,11 +46,13 @@ def cron_there(server: Server, role_names: dict[str, str]) -> Iterator[Side]:
         pytest.skip("this server does not have pg_cron 1.6 preloaded")
     with psycopg.connect(server.dsn(row[0]), autocommit=True) as connection:
         connection.execute("create extension pg_cron")
-        for word in USERS:
-            connection.execute(f"grant usage on schema cron to {role_names[word]}")
-        yield side("there", "cron", server, row[0], role_names)
-        connection.execute("drop extension pg_cron")
-        connection.execute("drop schema if exists scratch cascade")
+        try:
+            for word in USERS:
+                connection.execute(f"grant usage on schema cron to {role_names[word]}")
+            yield side("there", "cron", server, row[0], role_names)
+        finally:
+            connection.execute("drop extension pg_cron")
+            connection.execute("drop schema if exists scratch cascade")
 
 
 def _check(scenario: Scenario, on: Side) -> None:

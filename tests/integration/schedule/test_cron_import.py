@@ -67,16 +67,16 @@ def cron(server: Server, db: Database, tmp_path: Path) -> Iterator[Cron]:
         admin.execute(TABLE)
         yield Cron(admin, server, db.name)
         return
-    install(server.dsn(place))
-    connection = psycopg.connect(server.dsn(place), autocommit=True)
-    connection.execute("create extension pg_cron")
-    try:
-        yield Cron(Session(connection), server, place)
-    finally:
-        connection.execute("drop extension pg_cron")
-        connection.execute("delete from pgbackground.schedule")
-        connection.close()
-        run(server, place, file(tmp_path, "uninstall.sql"))
+    with psycopg.connect(server.dsn(place), autocommit=True) as connection:
+        connection.execute("create extension pg_cron")
+        install(server.dsn(place))
+        try:
+            yield Cron(Session(connection), server, place)
+        finally:
+            connection.execute("rollback")
+            connection.execute("drop extension pg_cron")
+            connection.execute("delete from pgbackground.schedule")
+            run(server, place, file(tmp_path, "uninstall.sql"))
 
 
 def test_jobs_come_with_name_owner_zone_and_switch(cron: Cron, roles: Roles) -> None:

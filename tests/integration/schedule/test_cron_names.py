@@ -346,7 +346,8 @@ def test_a_user_who_may_not_run_jobs_is_warned_of_and_his_runs_fail(
     assert told == [f"Its jobs fail until: grant pgbackground_role to {role};"]
     query = (
         "select count(*), bool_and(start_time between due_at and end_time) and count(*) = count(distinct start_time)"
-        " from cron.job_run_details d join background.pg_background_jobs j on j.cookie = d.runid where d.jobid = %s and status = 'failed'"
+        " from cron.job_run_details d join background.pg_background_jobs j on j.cookie = d.runid where d.jobid = %s"
+        " and status = 'failed'"
     )
     eventually(lambda: admin.rows(query, [number])[0][0] >= 2)
     assert admin.rows(query, [number])[0][1] is True
