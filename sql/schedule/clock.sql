@@ -103,8 +103,11 @@ create function pgbackground.clock_sleep() returns int4
 language plpgsql volatile parallel unsafe
 set search_path = pg_catalog, pg_temp
 as $plpgsql$
+declare
+    here text := pgbackground.home();
+    next_schedule timestamptz := pgbackground.next_schedule();
 begin
-    if not pgbackground.clock_is_needed()
+    if pg_is_in_recovery() or next_schedule is null and not pgbackground.clock_is_needed()
        or exists (select from pg_locks l
                     join pg_database d on d.oid = l.objid and d.datname = current_database()
                    where l.locktype = 'object' and l.classid = 'pg_database'::regclass and l.mode = 'AccessExclusiveLock'
@@ -114,9 +117,9 @@ begin
     end if;
     return (
         select greatest(0, least(1000, ceil(extract(epoch from
-                   greatest(least(min(j.run_at), pgbackground.next_schedule()), '1970-01-01') - clock_timestamp()) * 1000)))::int4
+                   greatest(least(min(j.run_at), next_schedule), '1970-01-01') - clock_timestamp()) * 1000)))::int4
           from pgbackground.job j
-         where j.state = 'queued' and j.run_at is not null and j.run_at < clock_timestamp() + interval '1 second');
+         where j.state = 'queued' and j.run_at is not null and j.run_at < clock_timestamp() + interval '1 second' and j.home = here);
 end
 $plpgsql$;
 

@@ -12,6 +12,7 @@ comment on table pgbackground.clock_start is
 -- jobs. Only for functions of the owner. Returns: false where it could not be started.
 create function pgbackground.start_clock() returns bool
 language plpython3u volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
 as $python$
 if "pg_background @hash@" not in GD:
     plpy.execute('select pgbackground.load()')
