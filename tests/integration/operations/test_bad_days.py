@@ -12,14 +12,14 @@ import pytest
 
 from tests.fix_wait import eventually
 from tests.integration.verbs import Session
-from tools.local_server import LocalServer
+from tools.local_server import LocalServer, Setting
 from tools.product import install
 
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[LocalServer]:
     """Give a server with a small lock table and an eager autovacuum."""
-    settings = {
+    settings: dict[str, Setting] = {
         "max_connections": 20,
         "max_locks_per_transaction": 10,
         "autovacuum_naptime": "1s",
@@ -53,7 +53,6 @@ def log_of(server: LocalServer, pid: int) -> list[str]:
 
 
 def test_a_worker_that_is_killed_leaves_a_true_outcome_and_the_next_session_works(
-    small: LocalServer,
     enter: Callable[[], Session],
 ) -> None:
     launcher = enter()
@@ -74,6 +73,7 @@ def test_a_worker_that_is_killed_leaves_a_true_outcome_and_the_next_session_work
             return None
 
     after = eventually(again, 30)
+    assert after is not None
     assert after.outcome(done).state == "stopped"
     assert after.value("select count(*) from killed") == 1
     # The registration may be lost with the crash, as everything that the job did.
@@ -82,7 +82,6 @@ def test_a_worker_that_is_killed_leaves_a_true_outcome_and_the_next_session_work
 
 
 def test_no_room_in_the_lock_table_is_the_jobs_error_and_the_next_one_runs(
-    small: LocalServer,
     enter: Callable[[], Session],
 ) -> None:
     launcher = enter()
@@ -94,7 +93,6 @@ def test_no_room_in_the_lock_table_is_the_jobs_error_and_the_next_one_runs(
 
 
 def test_while_somebody_else_fills_the_lock_table_launches_say_so_and_nothing_hangs(
-    small: LocalServer,
     enter: Callable[[], Session],
 ) -> None:
     launcher, greedy = enter(), enter()
@@ -114,7 +112,6 @@ def test_while_somebody_else_fills_the_lock_table_launches_say_so_and_nothing_ha
 
 
 def test_autovacuum_of_an_index_on_a_function_that_launches_runs_its_jobs_as_the_owner(
-    small: LocalServer,
     enter: Callable[[], Session],
 ) -> None:
     owner = enter()
