@@ -62,7 +62,7 @@ def lost(cookie: int) -> bool:
 
 
 def own(cookie: int) -> dict[str, Any] | None:
-    """The row of a job of this session, or None; one that another session has detached is none of its jobs any longer."""
+    """The row of a job of this session, or None, also where another session has detached it since."""
     row = look(cookie)
     if row is not None and row["detached"]:
         session.jobs().pop(cookie, None)
@@ -71,7 +71,7 @@ def own(cookie: int) -> dict[str, Any] | None:
 
 
 def track(job: session.TrackedJob) -> None:
-    """Count a job among this session's; when they have become many, those go that others have detached, or that are gone."""
+    """Count a job among this session's. When these are many, those go that others have detached, or that are gone."""
     jobs = session.jobs()
     jobs[job.cookie] = job
     if (

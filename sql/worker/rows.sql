@@ -10,6 +10,7 @@ declare
     r record;
     literal pg_catalog.text;
     size pg_catalog.int4 := 0;
+    is_large pg_catalog.bool := false;
     chunks pg_catalog.int4 := 0;
     read_only pg_catalog.bool := pg_catalog.current_setting('transaction_read_only')::pg_catalog.bool;
     plain pg_catalog.bool := pg_catalog.starts_with(pg_catalog.current_setting('datestyle'), 'ISO')
@@ -28,6 +29,11 @@ begin
         end if;
         held := held operator(pg_catalog.||) literal;
         size := size operator(pg_catalog.+) pg_catalog.octet_length(literal) operator(pg_catalog.+) 60;
+        is_large := pg_catalog.octet_length(literal) operator(pg_catalog.>) 5000000;
+        if is_large then
+            -- One copy less from here on.
+            literal := '""';
+        end if;
         if size operator(pg_catalog.>) 100000 and not read_only then
             chunks := chunks operator(pg_catalog.+) 1;
             perform pgbackground.store_rows(in_cookie, place, chunks, held);
@@ -35,12 +41,15 @@ begin
             size := 0;
         end if;
     end loop;
-    if keep then
-        columns := pgbackground.columns(r, literal);
-    end if;
     if not read_only and pg_catalog.cardinality(held) operator(pg_catalog.>) 0 then
         perform pgbackground.store_rows(in_cookie, place, chunks operator(pg_catalog.+) 1, held);
         held := '{}';
+    end if;
+    if keep then
+        if is_large then
+            r := pgbackground.without_values(r);
+        end if;
+        columns := pgbackground.columns(r, literal);
     end if;
 end
 $plpgsql$;
@@ -59,7 +68,7 @@ end
 $plpgsql$;
 
 -- Purpose: what pg_background_result_json must know of a result: the names of its columns, and how each is written as JSON.
--- Parameters: the last row; its literal, null where there was none. Returns: {names, kinds}. A kind is json (a number, or JSON
+-- Parameters: the last row; its literal, null where there was none, '""' where it is too long to be looked at. Returns: {names, kinds}. A kind is json (a number, or JSON
 -- itself), boolean or text, with [] behind it for an array. PL/pgSQL cannot ask a record for its columns' types, but JSON shows most.
 create function pgbackground.columns(r record, literal text) returns text[]
 language plpgsql volatile parallel unsafe
@@ -73,10 +82,6 @@ declare
     -- JSON that is a string cannot be told from text, but is quoted where a row is written.
     some_json pg_catalog.bool := pg_catalog.strpos(literal, '""') operator(pg_catalog.>) 0;
 begin
-    if pg_catalog.octet_length(literal) operator(pg_catalog.>) 5000000 then
-        r := pgbackground.without_values(r);
-        some_json := true;
-    end if;
     row_text := pg_catalog.row_to_json(r)::pg_catalog.text;
     if pg_catalog.strpos(row_text, unicode_escape) operator(pg_catalog.>) 0 then
         -- Some characters that json may hold cannot be read.
