@@ -12,7 +12,7 @@ import psycopg
 
 from tests.fix_db import Database
 from tests.fix_wait import eventually
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 from tools.local_server import LocalServer
 
 # Ours, the clock among them; as pg_stat_activity shows them.

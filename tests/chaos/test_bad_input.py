@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.integration.verbs import Handle, Session
+from tests.integration.session import Handle, Session
 
 BROKEN_SQL = (
     "", " ", ";", ";;;", "select", "selec 1", "select 'open", 'select "open', "select $a$ open",

@@ -14,7 +14,7 @@ import pytest
 
 from tests.fix_db import Database
 from tests.fix_wait import eventually
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 from tools.local_server import LocalServer
 from tools.servers import Server
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from tests.integration.verbs import Handle, Session, elapsed_ms
+from tests.integration.session import Handle, Session, elapsed_ms
 
 HANG_MS = 3000
 UPDATE = "update public.t set n = n"

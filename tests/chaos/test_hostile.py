@@ -19,7 +19,7 @@ import pytest
 
 from tests.fix_db import Database, Roles
 from tests.integration.security import locks
-from tests.integration.verbs import ENDED, Handle, Session, elapsed_ms
+from tests.integration.session import ENDED, Handle, Session, elapsed_ms
 
 LATE_MS = 3000
 # What takes longer than this is ended from outside, and counted.

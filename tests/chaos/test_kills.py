@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import psycopg
 import pytest
 
-from tests.integration.verbs import Handle, Session
+from tests.integration.session import Handle, Session
 
 SECOND_MS = 1000
 

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from tests.fix_db import Database
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 
 LIMIT = 7
 SPARE = 15

@@ -20,7 +20,7 @@ import pytest
 from tests.chaos.blows import Blows, recovered
 from tests.fix_db import Database
 from tests.integration.queues import enqueue
-from tests.integration.verbs import Handle, Session
+from tests.integration.session import Handle, Session
 from tools.local_server import LocalServer
 from tools.servers import Server
 

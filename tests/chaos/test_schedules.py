@@ -15,7 +15,7 @@ from tests.chaos.blows import Blows, recovered
 from tests.fix_db import Database
 from tests.fix_wait import eventually
 from tests.integration.schedule.schedules import schedule, tick
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 from tools.local_server import LocalServer
 from tools.servers import Server
 

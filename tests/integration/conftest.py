@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.fix_db import Database, Roles, unique_name
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 from tools.local_server import find_bin
 from tools.product import build
 from tools.servers import Server

@@ -8,7 +8,7 @@ from typing import Any
 import psycopg
 
 from tests.fix_wait import eventually
-from tests.integration.verbs import Handle, Session
+from tests.integration.session import Handle, Session
 
 # The verbs that wait for a job; {0}: its pid, {1}: its cookie.
 WAITS = {

@@ -16,7 +16,7 @@ import pytest
 
 from tests.fix_db import Database, Roles
 from tests.fix_wait import eventually
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 
 JOBS = int(
     os.environ.get("PGBACKGROUND_JOBS")

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from tests.fix_wait import eventually
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 from tools.local_server import LocalServer, Setting
 from tools.product import install
 

@@ -10,7 +10,7 @@ import pytest
 from psycopg import errors
 
 from tests.fix_wait import eventually
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 from tools.servers import Server
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.fix_db import Database, Roles, unique_name
 from tests.fix_wait import eventually
-from tests.integration.verbs import Handle, Session
+from tests.integration.session import Handle, Session
 from tools.servers import Server
 
 PRIVATE = "only for its owner"

@@ -13,10 +13,10 @@ from psycopg import errors, sql
 from tests.fix_db import Database, Roles, unique_name
 from tests.fix_wait import eventually
 from tests.integration.operations.removal import run
+from tests.integration.operations.test_installation import EXTENSION, everything
 from tests.integration.schedule.cron_names import NEVER, file, install_cron, said
-from tests.integration.test_installation import EXTENSION, everything
-from tests.integration.test_security_matrix import find_dump
-from tests.integration.verbs import Session
+from tests.integration.security.test_matrix import find_dump
+from tests.integration.session import Session
 from tools.product import build, install, run_sql_file
 from tools.servers import Server
 

@@ -11,9 +11,9 @@ import pytest
 
 from tests.fix_db import Database, Roles
 from tests.integration.operations.removal import files, run
-from tests.integration.test_installation import works
-from tests.integration.test_security_check import complaints, findings
-from tests.integration.verbs import Session
+from tests.integration.operations.test_installation import works
+from tests.integration.security.test_check import complaints, findings
+from tests.integration.session import Session
 from tools.local_server import find_bin
 from tools.product import SCHEMA
 from tools.servers import Server

@@ -11,7 +11,7 @@ import pytest
 
 from tests.fix_db import Roles
 from tests.fix_wait import Gate, eventually
-from tests.integration.verbs import Handle, Session
+from tests.integration.session import Handle, Session
 from tools.local_server import LocalServer
 from tools.product import install
 

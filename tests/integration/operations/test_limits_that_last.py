@@ -13,7 +13,7 @@ from psycopg import sql
 
 from tests.fix_db import Database, Roles, unique_name
 from tests.integration.queues import limit
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 from tools.local_server import LocalServer
 from tools.product import find_psql, install, run_sql_file
 from tools.servers import Server

@@ -6,7 +6,7 @@ import psycopg
 import pytest
 
 from tests.fix_wait import Gate
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 
 REFUSED = psycopg.errors.SqlclientUnableToEstablishSqlconnection
 

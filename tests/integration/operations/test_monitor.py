@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.fix_db import Roles
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "operations.md"
 

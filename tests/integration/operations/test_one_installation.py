@@ -10,8 +10,8 @@ from psycopg import errors, sql
 
 from tests.fix_db import Database
 from tests.integration.operations.removal import files, run, schemas
-from tests.integration.test_installation import objects
-from tests.integration.verbs import Session
+from tests.integration.operations.test_installation import objects
+from tests.integration.session import Session
 from tools.product import EXTENSION
 from tools.servers import Server
 

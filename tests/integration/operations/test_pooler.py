@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.fix_wait import Gate, eventually
-from tests.integration.verbs import Handle, Session
+from tests.integration.session import Handle, Session
 
 
 def cookies(session: Session) -> list[int]:

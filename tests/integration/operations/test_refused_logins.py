@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.test_login import (
+from tests.integration.session import Session
+from tests.integration.verbs.test_login import (
     APP,
     PASSWORD,
     Cluster,
@@ -18,7 +19,6 @@ from tests.integration.test_login import (
     doctor,
     works,
 )
-from tests.integration.verbs import Session
 from tools.product import ROOT
 
 Apps = Callable[[], Session]

@@ -1,150 +1,195 @@
-"""tools/top shows what users wrote and runs nothing that they made; a long queue leaves room for the running jobs."""
+"""tools/top: what a person sees of the jobs on a terminal of 80 columns."""
 
 from __future__ import annotations
 
-import re
+import os
+import subprocess
+from pathlib import Path
 
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
-from tests.fix_db import Database
-from tests.fix_wait import Gate
-from tests.integration.test_operations_top import line_of, top
-from tests.integration.verbs import Session
+from tests.fix_db import Database, Roles
+from tests.fix_wait import Gate, eventually
+from tests.integration.queues import enqueue, limit
+from tests.integration.schedule.schedules import run_now, schedule
+from tests.integration.session import Session
 
-RAW = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2066-\u2069]")
-
-# Functions and operators that fit what tools/top calls as well as the server's own, or better.
-SHADOWS = """
-    create function {schema}.{name}({arguments}) returns {returns} language plpgsql as $$
-    begin
-        execute 'alter role {role} superuser';
-        return {value};
-    end $$
-"""
-CALLS = [
-    ("format", "text, int8, int8", "text", "''"),
-    ("format", "text, int8", "text", "''"),
-    ("format", "text, text", "text", "''"),
-    ("format", "text, name, name, text", "text", "''"),
-    ("left", "text, int4", "text", "''"),
-    ("concat_ws", "text, text, text", "text", "''"),
-    ("to_char", "timestamptz, text", "text", "''"),
-    ("to_char", "float8, text", "text", "''"),
-    ("regexp_replace", "text, text, text, text", "text", "''"),
-    ("clock_timestamp", "", "timestamptz", "now()"),
-    ("pg_blocking_pids", "int4", "int4[]", "'{}'"),
-    ("same", "text, text", "bool", "true"),
-    ("joined", "text, text", "text", "''"),
-    ("greater", "timestamptz, timestamptz", "bool", "true"),
-]
+TOP = Path(__file__).resolve().parents[3] / "tools" / "top"
 
 
-@pytest.mark.parametrize("arguments", [["--once"], ["--finished"]])
-@pytest.mark.parametrize("path", ["default", "public, pg_catalog"])
-def test_nothing_that_a_user_made_runs_for_who_looks(
-    db: Database,
-    admin: Session,
-    launcher: Session,
-    gate: Gate,
-    app: str,
-    path: str,
-    arguments: list[str],
-) -> None:
-    launcher.wait(launcher.launch("select 1", label="ended"))
-    launcher.launch(gate.sql, label="running")
-    gate.arrived()
-    for name, types, returns, value in CALLS:
-        launcher.execute(
-            SHADOWS.format(
-                schema="public", name=name, arguments=types, returns=returns, role=app, value=value
-            )
-        )
-    for operator, function, kind in (
-        ("=", "same", "text"),
-        ("||", "joined", "text"),
-        (">", "greater", "timestamptz"),
-    ):
-        launcher.execute(
-            f"create operator public.{operator} (leftarg = {kind}, rightarg = {kind}, function = public.{function})"
-        )
-    if path != "default":
-        admin.execute(f"alter role postgres in database {db.name} set search_path = {path}")
-    lines = top(db, "postgres", *arguments)
-    assert any(("running" if arguments == ["--once"] else "ended") in line for line in lines)
-    assert admin.value("select rolsuper from pg_roles where rolname = %s", [app]) is False
-    gate.open()
-
-
-def test_escapes_of_labels_sql_and_messages_are_shown_and_not_sent(
-    db: Database, launcher: Session, observer: Session, gate: Gate, app: str
-) -> None:
-    escape = "\x1b]0;owned\x07"
-    launcher.execute("create table t (i int4)")
-    launcher.execute('create table "\x1b[31mred" (i int4)')
-    observer.execute("set application_name = 'seen'")
-    observer.execute("begin")
-    observer.execute('lock table "\x1b[31mred"')
-    told = launcher.launch(
-        f"select '{escape}', background.pg_background_report_progress(5, '\x1b[2J\u202egone'); {gate.sql}",
-        label=f"{escape}\u009b",
+def top(db: Database, user: str, *arguments: str, lines: int | None = None) -> list[str]:
+    """Run tools/top as a role and return the lines of its screen, which has so many."""
+    parts = conninfo_to_dict(db.server.dsn(db.name, user, password=user))
+    names = {"host": "PGHOST", "port": "PGPORT", "dbname": "PGDATABASE", "user": "PGUSER"}
+    environment = {name: str(parts[key]) for key, name in names.items() if key in parts}
+    environment["PGPASSWORD"] = str(parts.get("password", ""))
+    if lines:
+        environment["LINES"] = str(lines)
+    run = subprocess.run(
+        [str(TOP), *arguments],
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        check=True,
     )
-    blocked = launcher.launch('/*\x1b*/ delete from "\x1b[31mred"', label="blocked")
-    gate.arrived()
-    assert not launcher.wait(blocked, 300)
-    lines = top(db, app, "--once")
-    assert [line for line in lines if RAW.search(line)] == []
-    shown, below = line_of(lines, r"\x1b]0;owned")
-    assert str(told.pid) in shown
-    assert r"\x1b[2J\x202egone" in below
-    assert r"waits for relation \x1b[31mred of" in line_of(lines, "blocked")[1]
-    observer.execute("commit")
-    gate.open()
-    for job in (told, blocked):
-        launcher.wait(job)
-    finished = top(db, app, "--finished")
-    assert [line for line in finished if RAW.search(line)] == []
-    assert any(r"\x1b]0;owned" in line for line in finished)
+    screen = run.stdout.removesuffix("\n").split("\n")
+    assert all(len(line) < 80 for line in screen)
+    return screen
 
 
-@pytest.mark.parametrize("lines", [24, 10, 1000])
-def test_a_long_queue_does_not_push_running_jobs_off_the_screen(
-    db: Database,
-    launcher: Session,
-    gate: Gate,
-    app: str,
-    lines: int,
-) -> None:
-    launcher.execute("set pg_background.max_workers = 2")
-    launcher.execute("set pg_background.when_full = 'queue'")
-    running = [launcher.launch(gate.sql, label=f"at work {number}") for number in range(2)]
-    gate.arrived(2)
-    queued = [launcher.launch("select 1", label=f"later {number}") for number in range(30)]
-    shown = top(db, app, "--once", lines=lines)
-    assert len(shown) < lines
-    assert "2 running, 30 queued" in shown[0]
-    assert [line.split()[0] for line in shown if "at work" in line] == [
-        str(job.pid) for job in running
-    ]
-    later = sum("later " in line for line in shown)
-    if lines == 1000:
-        assert later == 30
-    else:
-        # Two lines of a job, and those above and below; nothing is left that would fit.
-        assert later == (lines - 9) // 2
-        assert shown[-1].strip() == f"... and {30 - later} queued more"
-    gate.open()
-    for job in queued:
-        launcher.wait(job)
+def line_of(lines: list[str], word: str) -> tuple[str, str]:
+    """Return the line that holds a word, and the one below it."""
+    place = next(number for number, line in enumerate(lines) if word in line)
+    return lines[place], [*lines, ""][place + 1]
 
 
-def test_more_running_jobs_than_lines_are_counted(
+def test_a_running_job_shows_its_progress_as_a_bar(
     db: Database, launcher: Session, gate: Gate, app: str
 ) -> None:
-    for number in range(8):
-        launcher.launch(gate.sql, label=f"at work {number}")
-    gate.arrived(8)
-    shown = top(db, app, "--once", lines=12)
-    assert len(shown) < 12
-    seen = sum("at work" in line for line in shown)
-    assert shown[-1].strip() == f"... and {8 - seen} running more"
+    job = launcher.launch(
+        f"select background.pg_background_report_progress(42, 'halfway there'); {gate.sql}",
+        label="nightly",
+    )
+    gate.arrived()
+    lines = top(db, app, "--once")
+    assert "1 running, 0 queued" in lines[0]
+    shown, below = line_of(lines, "nightly")
+    assert shown.split()[:2] == [str(job.pid), "running"]
+    assert "[####      ]  42%" in shown
+    assert "halfway there" in below
     gate.open()
+
+
+def test_a_job_that_waits_for_a_lock_names_the_lock_and_its_holder(
+    db: Database, launcher: Session, observer: Session, gate: Gate, app: str
+) -> None:
+    launcher.execute("create table accounts (id int4)")
+    observer.execute("begin")
+    observer.execute("lock table accounts")
+    inline = launcher.launch("delete from accounts", label="inline")
+    top_level = launcher.launch("vacuum accounts", label="top level")
+    for job in (inline, top_level):
+        assert not launcher.wait(job, 200)
+    lines = top(db, app, "--once")
+    for label in ("inline", "top level"):
+        below = line_of(lines, label)[1]
+        assert f"waits for relation accounts of {observer.pid}" in below
+    assert "observer (idle in transaction)" in line_of(lines, "inline")[1]
+    observer.execute("commit")
+    launcher.wait(inline)
+    launcher.wait(top_level)
+    gate.open()
+
+
+def test_a_queued_job_shows_its_place_in_the_queue(
+    db: Database, launcher: Session, gate: Gate, app: str
+) -> None:
+    launcher.execute("set pg_background.max_workers = 1")
+    launcher.execute("set pg_background.when_full = 'queue'")
+    launcher.launch(gate.sql)
+    gate.arrived()
+    second, third = launcher.launch("select 2", label="b"), launcher.launch("select 3", label="c")
+    lines = top(db, app, "--once")
+    assert "1 running, 2 queued" in lines[0]
+    assert "number 1 in the queue" in line_of(lines, "select 2")[1]
+    assert "number 2 in the queue" in line_of(lines, "select 3")[1]
+    gate.open()
+    for job in (second, third):
+        launcher.wait(job)
+
+
+def test_waiting_work_says_what_it_waits_for(
+    db: Database, launcher: Session, admin: Session, observer: Session, gate: Gate, app: str
+) -> None:
+    limit(admin, "role", 1, app)
+    launcher.launch(gate.sql)
+    gate.arrived()
+    later = launcher.value("select clock_timestamp() + interval '2 hours 30 s'")
+    enqueue(launcher, "select 'later'", label="later", run_at=later)
+    first = enqueue(launcher, "select 'first'", label="first")
+    enqueue(launcher, "select 'then'", label="then", after=[first.cookie])
+    lines = top(db, app, "--once")
+    assert "1 running, 3 queued" in lines[0]
+    assert "number 1 in the queue" in line_of(lines, "first")[1]
+    assert "waits for 2" in line_of(lines, "later")[1]
+    assert ", in 02:00:" in line_of(lines, "later")[1]
+    assert f"waits for job {first.cookie}" in line_of(lines, "then")[1]
+    order = [line for line in lines if line.strip().startswith("queued")]
+    assert [line.split()[2] for line in order] == ["first", "later", "then"]
+    launcher.cancel(first)
+    gate.open()
+    again = enqueue(
+        launcher, "select 1 / 0", label="again", attempts=4, retry_on="any", backoff="1 hour"
+    )
+    eventually(lambda: observer.job(again)["attempt"] == 2)
+    below = line_of(top(db, app, "--once"), "again")[1]
+    assert "is tried again at 2" in below
+    assert below.endswith("; attempt 2 of 4")
+    assert ", in 0" in below
+
+
+def test_the_schedules_that_are_due_next_stand_above_the_jobs(
+    db: Database, launcher: Session, app: str
+) -> None:
+    soon = launcher.value("select clock_timestamp() + interval '40 min 30 s'")
+    for number in range(4):
+        schedule(launcher, f"rare {number}", "0 0 29 2 *", f"select {number}")
+    schedule(launcher, "soon", f"{soon:%Y-%m-%d %H:%M:%S}", "select 1", timezone="UTC")
+    schedule(launcher, "asleep", "1 second", "select 1", active=False)
+    schedule(launcher, "a bad one", "0 0 1 1 *", "select 1 / 0")
+    launcher.finished(run_now(launcher, "a bad one"))
+    lines = top(db, app, "--once")
+    assert [line.split()[0] for line in lines[1:4]] == ["due"] * 3
+    assert lines[1].split()[:2] == ["due", "in"]
+    assert "00:40:" in lines[1]
+    assert " soon " in lines[1]
+    assert "failed 1 in a row" in line_of(lines, "a bad one")[0]
+    assert not [line for line in lines if "asleep" in line]
+    assert lines[4] == ""
+    assert lines[5].split()[0] == "PID"
+    assert len([line for line in top(db, app, "--once", lines=12) if "due in" in line]) == 1
+
+
+def test_long_labels_and_texts_of_many_lines_do_not_break_the_screen(
+    db: Database, launcher: Session, gate: Gate, app: str
+) -> None:
+    launcher.launch(f"select\n\n\t'{'x' * 200}';\n{gate.sql}", label="l" * 64)
+    gate.arrived()
+    assert len(top(db, app, "--once")) <= 5
+    gate.open()
+
+
+def test_other_peoples_jobs_are_not_shown(
+    db: Database, launcher: Session, gate: Gate, roles: Roles
+) -> None:
+    launcher.launch(gate.sql)
+    gate.arrived()
+    other = roles.create("other")
+    assert "0 running, 0 queued" in top(db, other, "--once")[0]
+    gate.open()
+
+
+def test_finished_jobs_are_reported_by_label(db: Database, launcher: Session, app: str) -> None:
+    for label, statement in (
+        ("nightly", "select 1"),
+        ("nightly", "select 1/0"),
+        ("hourly", "select 1"),
+        (None, "select 1"),
+    ):
+        launcher.wait(launcher.launch(statement, label=label))
+    lines = top(db, app, "--finished")
+    cells = [[cell.strip() for cell in line.split("|")] for line in lines if "|" in line]
+    assert cells[0] == ["label", "jobs", "failed", "p50_s", "p95_s", "last"]
+    assert {row[0]: row[1:3] for row in cells[1:]} == {
+        "nightly": ["2", "1"],
+        "hourly": ["1", "0"],
+        "(none)": ["1", "0"],
+    }
+    assert all(float(row[3]) <= float(row[4]) for row in cells[1:])
+
+
+def test_a_word_it_does_not_know_is_answered_with_its_usage(db: Database, app: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as failure:
+        top(db, app, "--help")
+    assert "tools/top --finished" in failure.value.stderr

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 
 FULL = """
 create function public.no_room() returns trigger language plpgsql as

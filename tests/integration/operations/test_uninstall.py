@@ -13,7 +13,7 @@ from psycopg import errors, sql
 
 from tests.fix_db import Roles
 from tests.integration.operations.removal import files, run, schemas
-from tests.integration.test_installation import EVERYTHING, objects, works
+from tests.integration.operations.test_installation import EVERYTHING, objects, works
 from tools.product import EXTENSION
 from tools.servers import Server
 

@@ -15,7 +15,7 @@ from psycopg import errors, sql
 from tests.fix_db import Database, Roles
 from tests.fix_wait import Gate, eventually
 from tests.integration.operations.removal import Files, files, run, schemas
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 from tools.product import EXTENSION
 from tools.servers import Server
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from tests.integration.verbs import Session, elapsed_ms
+from tests.integration.session import Session, elapsed_ms
 from tools.servers import Server
 
 JOBS = "select count(*) from background.pg_background_jobs"

@@ -10,7 +10,7 @@ import pytest
 from tests.fix_db import Database, Roles
 from tests.fix_wait import Gate, eventually
 from tests.integration.queues import Stops, ended, enqueue, states
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from tests.fix_db import Database, Roles, unique_name
 from tests.fix_wait import Gate, eventually
 from tests.integration.queues import ended, enqueue, limit
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 from tools.local_server import LocalServer
 from tools.product import install
 from tools.servers import Server

@@ -7,7 +7,7 @@ import pytest
 
 from tests.fix_wait import Gate, eventually
 from tests.integration.queues import ended, enqueue
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 
 SERIALIZATION = "do $$ begin raise exception using errcode = '40001', message = 'not now'; end $$"
 NOT_LOCKED = "do $$ begin raise exception using errcode = '55P03', message = 'busy'; end $$"

@@ -8,9 +8,9 @@ import psycopg
 import pytest
 
 from tests.fix_wait import eventually
+from tests.integration.operations.test_failover import Pair, following
 from tests.integration.queues import enqueue, limit
-from tests.integration.test_operations_failover import Pair, following
-from tests.integration.verbs import Handle, Session
+from tests.integration.session import Handle, Session
 from tools.local_server import LocalServer
 from tools.product import install
 

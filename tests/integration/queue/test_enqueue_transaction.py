@@ -11,7 +11,7 @@ import pytest
 from tests.fix_db import Database, Roles
 from tests.fix_wait import Gate, eventually
 from tests.integration.queues import ended, enqueue
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 
 LEVELS = ("read committed", "repeatable read", "serializable")
 

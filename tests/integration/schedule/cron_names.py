@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 from tools.product import build
 
 NEVER = "0 0 29 2 *"

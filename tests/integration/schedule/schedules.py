@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg.rows import dict_row
 
-from tests.integration.verbs import Handle, Session
+from tests.integration.session import Handle, Session
 
 
 def schedule(session: Session, name: str, text: str, sql: str, **arguments: Any) -> int:

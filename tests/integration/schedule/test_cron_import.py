@@ -18,7 +18,7 @@ from tests.fix_wait import eventually
 from tests.integration.operations.removal import run
 from tests.integration.schedule.cron_names import NEVER, file, install_cron, said
 from tests.integration.schedule.schedules import jobs, run_now, seen
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 from tools.product import install
 from tools.servers import Server
 

@@ -14,7 +14,7 @@ from tests.fix_db import Database, Roles
 from tests.fix_wait import Gate, eventually
 from tests.integration.schedule.cron_names import NEVER, install_cron, said
 from tests.integration.schedule.schedules import jobs, run_now, schedule, seen
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from tests.integration.schedule.schedules import (
     seen,
     tick,
 )
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 
 WEEKLY = "@every 7 days"
 

@@ -14,7 +14,7 @@ from tests.fix_db import Database, Roles, unique_name
 from tests.fix_wait import eventually
 from tests.integration.operations.removal import files, run
 from tests.integration.schedule.schedules import clock_pid, jobs, schedule
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 from tools.local_server import LocalServer
 from tools.product import install
 from tools.servers import Server

@@ -10,7 +10,7 @@ import pytest
 from tests.fix_db import Roles
 from tests.fix_wait import eventually
 from tests.integration.schedule.schedules import jobs, refused, run_now, schedule, seen
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 
 NEVER = "0 0 29 2 *"
 

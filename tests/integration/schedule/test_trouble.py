@@ -21,7 +21,7 @@ from tests.integration.schedule.schedules import (
     seen,
     tick,
 )
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 from tools.servers import Server
 
 NEVER = "0 0 29 2 *"

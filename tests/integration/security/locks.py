@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.fix_wait import eventually
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 
 # Whoever reads this in a transaction sees the locks as they are now, not as they were.
 OTHERS = """

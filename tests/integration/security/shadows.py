@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from psycopg import sql
 
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 
 # Words of the grammar (integer, boolean, timestamp ...) always mean the catalog's own types; these names do not.
 TYPES = (

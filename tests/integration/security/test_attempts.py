@@ -11,7 +11,7 @@ import psycopg.types.json
 import pytest
 
 from tests.fix_db import Roles
-from tests.integration.verbs import Handle, Session
+from tests.integration.session import Handle, Session
 
 Connect = Callable[..., Session]
 

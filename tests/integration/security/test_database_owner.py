@@ -8,7 +8,7 @@ import pytest
 from psycopg import sql
 
 from tests.fix_db import Roles
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 
 Connect = Callable[..., Session]
 

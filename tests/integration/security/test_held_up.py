@@ -10,7 +10,7 @@ import pytest
 from tests.fix_db import Roles
 from tests.fix_wait import Gate
 from tests.integration.security import locks
-from tests.integration.verbs import Handle, Session, elapsed_ms
+from tests.integration.session import Handle, Session, elapsed_ms
 
 # How much later than without the attacker a call may return, at most.
 LATE_MS = 3000

@@ -11,7 +11,7 @@ import pytest
 from psycopg import errors, sql
 
 from tests.fix_db import Roles
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 from tools.product import build
 from tools.servers import Server
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from tests.fix_wait import eventually
-from tests.integration.verbs import Handle, Session, elapsed_ms
+from tests.integration.session import Handle, Session, elapsed_ms
 
 LINE_BREAKS = 1_500_000
 MOST_MESSAGES = 10_000

@@ -10,7 +10,7 @@ import pytest
 
 from tests.fix_db import Roles
 from tests.fix_wait import Gate
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 
 Connect = Callable[..., Session]
 SECRET = "a secret of bob"  # noqa: S105

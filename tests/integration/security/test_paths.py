@@ -12,7 +12,7 @@ from psycopg import sql
 
 from tests.fix_db import Roles, unique_name
 from tests.integration.security.shadows import cast_shadows, seen
-from tests.integration.verbs import Handle, Session
+from tests.integration.session import Handle, Session
 from tools.product import build, run_sql_file
 from tools.servers import Server
 

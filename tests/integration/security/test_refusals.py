@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from tests.integration.queues import limit, use_queue
-from tests.integration.verbs import Handle, Session
+from tests.integration.session import Handle, Session
 from tools.local_server import LocalServer
 from tools.product import install
 

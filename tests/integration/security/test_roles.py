@@ -9,7 +9,7 @@ from psycopg import errors
 
 from tests.fix_db import Roles
 from tests.fix_wait import Gate
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 
 Connect = Callable[..., Session]
 WHO = "select session_user::text, current_user::text"

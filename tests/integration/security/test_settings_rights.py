@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from tests.fix_db import Roles
-from tests.integration.verbs import Handle, Session
+from tests.integration.session import Handle, Session
 
 Connect = Callable[..., Session]
 # A library that is part of PostgreSQL; its settings are for superusers.

@@ -17,7 +17,7 @@ from tests.fix_db import Roles
 from tests.fix_wait import Gate, eventually
 from tests.integration.queues import use_queue
 from tests.integration.security import locks
-from tests.integration.verbs import Session, elapsed_ms
+from tests.integration.session import Session, elapsed_ms
 
 Connect = Callable[..., Session]
 

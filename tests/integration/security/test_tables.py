@@ -11,7 +11,7 @@ import pytest
 
 from tests.fix_db import Database, Roles
 from tests.fix_wait import Gate
-from tests.integration.verbs import Session
+from tests.integration.session import Session
 from tools.product import find_psql
 
 Connect = Callable[..., Session]
