@@ -64,7 +64,10 @@ begin
         detail := 'This is a copy of its record. What has become of the job, only the original can tell.';
     elsif pgbackground.stop_is_requested(j.cookie) then
         sqlstate := '57014';
-        message := 'canceling statement due to user request';
+        -- As end_job() decides it: who came first.
+        message := format('canceling statement due to %s', (
+            select case r.kind when 'expire' then 'worker timeout' else 'user request' end
+              from pgbackground.request r where r.cookie = j.cookie and r.kind <> 'detach' order by r.requested_at limit 1));
     elsif pgbackground.time_is_over(j) then
         sqlstate := '57014';
         message := 'canceling statement due to worker timeout';
