@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 LONGEST_LABEL = 64
 LIMIT_REACHED = "53400"
 UNKNOWN = "42704"
-# A worker that is no longer heard of ends with its command: how many ms it is waited for.
-ENDINGS = 1000
+# A worker that is no longer heard of ends soon: so often it is looked whether it has, a ms or two apart.
+ENDINGS = 100
 _IS_ALIVE = (
     "select exists (select from pg_catalog.pg_stat_get_activity($1)) as alive"
     " from pg_catalog.pg_stat_clear_snapshot()"

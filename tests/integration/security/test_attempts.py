@@ -49,7 +49,8 @@ def victims_job(connect: Connect, roles: Roles, admin: Session) -> Handle:
         assert victim.wait(each)
     assert victim.call("messages", *talks)[0][2] == SECRET
     assert victim.result(job) == [(SECRET,)]
-    admin.until_idle(job.pid)
+    for each in (talks, job):
+        admin.until_idle(each.pid)
     return job
 
 
