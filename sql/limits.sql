@@ -82,9 +82,9 @@ end
 $plpgsql$;
 
 -- Purpose: the limit that leaves no room for one more job of a role and a session, seen without a lock; nulls when there is room.
--- Parameters: session_limit, the launcher's own pg_background.max_workers.
+-- Parameters: session_limit, the launcher's own pg_background.max_workers. Returns also how many jobs run.
 create function pgbackground.limit_reached(in_role oid, in_login oid, in_launcher int4, session_limit int4,
-                                           out scope text, out max_workers int4)
+                                           out scope text, out max_workers int4, out jobs int8)
 language plpgsql volatile parallel unsafe
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -100,11 +100,12 @@ begin
       into running
       from pgbackground.job j
      where j.live and j.state = 'running';
+    jobs := running.of_database;
     select l.scope, l.most into scope, max_workers
       from (values ('session', least(session_limit, rule.of_session), running.of_session),
                    ('role', rule.of_role, running.of_role),
-                   ('database', rule.of_database, running.of_database)) l (scope, most, jobs)
-     where l.jobs >= l.most
+                   ('database', rule.of_database, running.of_database)) l (scope, most, running)
+     where l.running >= l.most
      order by l.most
      limit 1;
 end

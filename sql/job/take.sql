@@ -20,57 +20,66 @@ begin
     if pg_is_in_recovery() then
         return null;
     end if;
-    for candidate in
-        with recursive waiting (role) as (
-            (select j.role from pgbackground.job j where j.state = 'queued' and j.run_at is null order by j.role limit 1)
-            union all
-            select (select j.role from pgbackground.job j where j.state = 'queued' and j.run_at is null and j.role > w.role order by j.role limit 1)
-              from waiting w where w.role is not null
-        ), role_in_turn as (
-            select r.role, (select count(*) from pgbackground.job j where j.live and j.state = 'running' and j.role = r.role) as running
-              from (select w.role from waiting w where w.role is not null
-                    union select b.role from pgbackground.role_row b
-                    union (select j.role from pgbackground.job j
-                            where j.state = 'queued' and j.run_at <= clock_timestamp() order by j.run_at limit 100)) r
-        )
-        select first.*, r.running, min(first.launched_at) over (partition by first.role) as role_since
-          from role_in_turn r,
-               lateral (
-                   select distinct on (q.launcher_pid) q.cookie, q.role, q.login, q.launcher_pid, q.session_limit, q.launched_at, q.priority
-                     from ((select j.* from pgbackground.job j
-                             where j.state = 'queued' and j.run_at is null and j.role = r.role and j.home = home_here
-                               and j.login <> all (crowded)
-                             order by j.priority desc, j.launched_at limit 32)
-                           union all
-                           (select j.* from pgbackground.job j
-                             where j.state = 'queued' and j.run_at <= clock_timestamp() and j.role = r.role and j.home = home_here
-                               and j.login <> all (crowded)
-                             order by j.run_at limit 32)
-                           union all
-                           select j.* from pgbackground.job j
-                            where j.live and j.state = 'running' and j.begun is false and j.role = r.role and j.home = home_here
-                              and j.login <> all (crowded) and pgbackground.goes_back(j) and pgbackground.is_dead(j)) q
-                    order by q.launcher_pid, q.priority desc, q.launched_at, q.cookie) first
-         order by r.running, role_since, first.priority desc, first.launched_at
-    loop
-        continue when candidate.role = full_role;
-        select * into reached
-          from pgbackground.limit_reached(candidate.role, candidate.login, candidate.launcher_pid, candidate.session_limit);
-        if reached.scope is null then
-            return candidate.cookie;
-        end if;
-        first_cookie := coalesce(first_cookie, candidate.cookie);
-        exit when reached.scope = 'database';
-        if reached.scope = 'role' then
-            full_role := candidate.role;
+    -- A job may end while this looks: then the next look sees the place that it leaves, and whose turn it is.
+    <<looks>>
+    for look in 1 .. 3 loop
+        first_cookie := null;
+        full_role := null;
+        for candidate in
+            with recursive waiting (role) as (
+                (select j.role from pgbackground.job j where j.state = 'queued' and j.run_at is null order by j.role limit 1)
+                union all
+                select (select j.role from pgbackground.job j where j.state = 'queued' and j.run_at is null and j.role > w.role order by j.role limit 1)
+                  from waiting w where w.role is not null
+            ), role_in_turn as (
+                select r.role, (select count(*) from pgbackground.job j where j.live and j.state = 'running' and j.role = r.role) as running
+                  from (select w.role from waiting w where w.role is not null
+                        union select b.role from pgbackground.role_row b
+                        union (select j.role from pgbackground.job j
+                                where j.state = 'queued' and j.run_at <= clock_timestamp() order by j.run_at limit 100)) r
+            )
+            select first.*, r.running, min(first.launched_at) over (partition by first.role) as role_since,
+                   (select count(*) from pgbackground.job j where j.live and j.state = 'running') as jobs
+              from role_in_turn r,
+                   lateral (
+                       select distinct on (q.launcher_pid) q.cookie, q.role, q.login, q.launcher_pid, q.session_limit, q.launched_at, q.priority
+                         from ((select j.* from pgbackground.job j
+                                 where j.state = 'queued' and j.run_at is null and j.role = r.role and j.home = home_here
+                                   and j.login <> all (crowded)
+                                 order by j.priority desc, j.launched_at limit 32)
+                               union all
+                               (select j.* from pgbackground.job j
+                                 where j.state = 'queued' and j.run_at <= clock_timestamp() and j.role = r.role and j.home = home_here
+                                   and j.login <> all (crowded)
+                                 order by j.run_at limit 32)
+                               union all
+                               select j.* from pgbackground.job j
+                                where j.live and j.state = 'running' and j.begun is false and j.role = r.role and j.home = home_here
+                                  and j.login <> all (crowded) and pgbackground.goes_back(j) and pgbackground.is_dead(j)) q
+                        order by q.launcher_pid, q.priority desc, q.launched_at, q.cookie) first
+             order by r.running, role_since, first.priority desc, first.launched_at
+        loop
+            continue when candidate.role = full_role;
+            select * into reached
+              from pgbackground.limit_reached(candidate.role, candidate.login, candidate.launcher_pid, candidate.session_limit);
+            if reached.scope is null then
+                continue looks when reached.jobs < candidate.jobs and look < 3;
+                return candidate.cookie;
+            end if;
+            first_cookie := coalesce(first_cookie, candidate.cookie);
+            exit when reached.scope = 'database';
+            if reached.scope = 'role' then
+                full_role := candidate.role;
+            end if;
+        end loop;
+        exit when not hopeful or first_cookie is null
+            or not exists (select from pgbackground.job j
+                            where j.live and j.state = 'running'
+                              and (pgbackground.is_overdue(j) or pgbackground.is_dead(j)));
+        if look >= 2 then
+            return first_cookie;
         end if;
     end loop;
-    if hopeful and first_cookie is not null
-       and exists (select from pgbackground.job j
-                    where j.live and j.state = 'running'
-                      and (pgbackground.is_overdue(j) or pgbackground.is_dead(j))) then
-        return first_cookie;
-    end if;
     return null;
 end
 $plpgsql$;
