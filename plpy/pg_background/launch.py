@@ -97,7 +97,7 @@ class Request:
 
     __slots__ = (
         "caller", "cookie", "detached", "keeps_rows", "label", "lock_key",
-        "options", "params", "plan", "queue_size", "settings", "sql", "unanswered", "who",
+        "options", "params", "plan", "queue_size", "registered", "settings", "sql", "unanswered", "who",
     )  # fmt: skip
 
     def __init__(
@@ -129,7 +129,9 @@ class Request:
         self.detached = detached
         self.cookie = 0
         self.lock_key = 0
-        # The pid of a worker that was asked to register the job under this cookie and has not answered.
+        # Is the job in the registry under this cookie? Nobody knows that yet where a worker that was asked, whose pid
+        # this is, has not answered.
+        self.registered = False
         self.unanswered = 0
 
 
@@ -150,7 +152,11 @@ def launch(
     if sql is None:
         return None
     request = Request(sql, queue_size, label, params, keeps_rows, detached)
-    pid: int = db.privileged(lambda: _start(request))
+    try:
+        pid: int = db.privileged(lambda: _start(request))
+    except BaseException:
+        db.privileged(lambda: _take_back(request))
+        raise
     job = session.TrackedJob(
         request.cookie, request.lock_key, pid, request.who.role, request.label, keeps_rows
     )
@@ -208,8 +214,6 @@ def _start(request: Request) -> int:
     try:
         link.over(request.who, hand_over)
     except db.ServerError as error:
-        if request.unanswered:
-            link.attempt(lambda: link.over(request.who, lambda to: _withdraw(to, request)))
         if db.sqlstate_of(error) == LIMIT_REACHED:
             # The next one shall find room.
             overdue.look()
@@ -234,10 +238,11 @@ def _register(to: link.Link, request: Request) -> bool:
         f"select pgbackground.register({', '.join(map(db.literal, arguments))})::pg_catalog.text"
     )
     state, key, timeout_ms = handover.fields(_answer(to, request, query))
+    if state == "unfit":
+        raise Gone
+    request.registered = True
     if state == "queued":
         return False
-    if state != "running":
-        raise Gone
     request.lock_key = int(key)
     limits = handover.Limits(int(timeout_ms or 0), request.settings.get("statement_timeout"))
     command = handover.text(request.sql, (request.cookie, names, values, limits.clock_ms > 0))
@@ -258,17 +263,25 @@ def _answer(to: link.Link, request: Request, query: str) -> list[str | None]:
         raise
 
 
+def _take_back(request: Request) -> None:
+    """A launch that fails leaves no job behind. Inside the door."""
+    if request.registered or request.unanswered:
+        link.attempt(lambda: link.over(request.who, lambda to: _withdraw(to, request)))
+
+
 def _withdraw(to: link.Link, request: Request) -> None:
-    """Cancel what a worker that is no longer heard of may have registered: its launch fails, or is tried again."""
-    if not request.unanswered:
+    """Cancel what has been registered, or may have been by a worker that is no longer heard of."""
+    if not (request.registered or request.unanswered):
         return
-    for _ in range(ENDINGS):
+    for _ in range(ENDINGS if request.unanswered else 0):
         if not db.value(_IS_ALIVE, ("int4",), (request.unanswered,)):
             break
         db.sleep(1)
+    request.registered = False
     request.unanswered = 0
     try:
         to.ask(f"select pgbackground.request(0, {request.cookie}, 'cancel')::pg_catalog.text")
+        to.ask(f"select pgbackground.signal({request.cookie}, false)::pg_catalog.text")
     except db.ServerError as error:
         if db.sqlstate_of(error) != UNKNOWN:
             raise

@@ -212,8 +212,8 @@ def test_a_child_does_not_wait_for_somebody_to_look_at_its_lost_parent(
     child = enqueue(launcher, "select 1", after=[parent.cookie])
     launcher.execute("commit")
     (pid,) = gate.arrived()
-    gate.open()
     admin.execute("select pg_terminate_backend(%s, 5000)", [pid])
+    gate.open()
     stopped = "select count(*) from pgbackground.job where state = 'stopped'"
     eventually(lambda: admin.value(stopped) == 2)
     assert (admin.job(parent)["attempt"], states(admin, child)) == (2, ["stopped"])

@@ -94,26 +94,28 @@ def test_a_job_that_waits_for_a_place_is_canceled(
     assert launcher.rows("select n from t") == []
 
 
-@pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize(
-    "call", [*CALLS.values(), "select background.pg_background_launch({})"], indirect=False
+    "step",
+    ["its worker registers it", "its worker queues it", "it looks after the queue"],
 )
-def test_a_call_that_is_canceled_while_its_job_is_registered_leaves_no_job(
-    launcher: Session, observer: Session, admin: Session, gate: Gate, call: str, full: bool
+@pytest.mark.parametrize("call", [*CALLS.values(), "select background.pg_background_launch({})"])
+def test_a_call_that_is_canceled_while_it_hands_over_its_job_leaves_no_job(
+    launcher: Session, observer: Session, admin: Session, gate: Gate, call: str, step: str
 ) -> None:
     launcher.finished(launcher.launch("select 1"))
-    if full:
+    if step != "its worker registers it":
         limit(admin, "database", 1)
         observer.launch(gate.sql)
         launcher.execute("set pg_background.when_full = 'queue'")
+    table, mode = ("job", "share")
+    if step == "it looks after the queue":
+        table, mode = ("schedule", "access exclusive")
     pid = launcher.value("select pg_backend_pid()")
-    admin.execute("begin; lock table pgbackground.job in share mode")
+    admin.execute(f"begin; lock table pgbackground.{table} in {mode} mode")
     with ThreadPoolExecutor() as pool:
         called = pool.submit(launcher.execute, call.format(INSERT))
-        blocked = (
-            "select from pg_locks where relation = 'pgbackground.job'::regclass and not granted"
-        )
-        eventually(lambda: admin.rows(blocked))
+        blocked = "select from pg_locks where relation = %s::regclass and not granted"
+        eventually(lambda: admin.rows(blocked, [f"pgbackground.{table}"]))
         admin.execute("select pg_cancel_backend(%s)", [pid])
         admin.execute("commit")
         with pytest.raises(psycopg.errors.QueryCanceled):

@@ -222,7 +222,7 @@ def test_a_time_out_takes_no_connection_of_its_own_and_touches_no_later_job(
 
 
 def test_the_time_out_holds_when_the_launcher_has_left(
-    connect: Callable[..., Session], admin: Session, db: Database
+    connect: Callable[..., Session], admin: Session, db: Database, app: str
 ) -> None:
     leaver = connect()
     leaver.execute("set pg_background.worker_timeout = '400ms'")
@@ -231,8 +231,11 @@ def test_the_time_out_holds_when_the_launcher_has_left(
     admin.until_ended(job)
     assert_timed_out(admin, job)
     assert admin.rows("select n from t") == []
-    workers = "select count(*) from pg_stat_activity where datname = %s and application_name = %s"
-    eventually(lambda: admin.value(workers, [db.name, "pg_background"]) == 0)
+    workers = (
+        "select count(*) from pg_stat_activity"
+        " where datname = %s and usename = %s and application_name = 'pg_background'"
+    )
+    eventually(lambda: admin.value(workers, [db.name, app]) == 0)
 
 
 def test_the_time_out_holds_for_jobs_of_a_security_definer_function(
