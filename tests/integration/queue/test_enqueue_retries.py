@@ -104,8 +104,8 @@ def test_a_tick_finds_a_lost_worker_that_nobody_waits_for(
 ) -> None:
     job = enqueue(launcher, gate.sql, attempts=2, backoff="0 s")
     (pid,) = gate.arrived()
-    gate.open()
     admin.execute("select pg_terminate_backend(%s, 5000)", [pid])
+    gate.open()
     admin.call("tick")
     stopped = "select attempt from pgbackground.job where state = 'stopped' and cookie = %s"
     assert eventually(lambda: admin.value(stopped, [job.cookie])) == 2
