@@ -56,6 +56,8 @@ def disconnect(link: str) -> None:
 def ask(link: str, sql: str, pid: int = 0) -> list[str | None]:
     """Run a query of one text column over a link and wait for its rows. Raises Gone when the link is.
 
+    So does it when the worker was canceled late, for the job that it had before.
+
     A cancel ends the wait, and the worker with it, whose pid this is: nobody would hear its answer. So it does when
     the worker has not even begun with it after a second, because its process is stopped.
     """
@@ -70,9 +72,11 @@ def ask(link: str, sql: str, pid: int = 0) -> list[str | None]:
         raise
     try:
         found = db.rows(_ANSWER, ("text",), (link,))
-    except db.ServerError:
+    except db.ServerError as error:
         # The link is ready for another command when nothing more comes.
-        db.rows(_ANSWER, ("text",), (link,))
+        left = db.rows(_ANSWER, ("text",), (link,))
+        if db.sqlstate_of(error) == db.CANCELED and not left and _was_canceled(pid):
+            raise Gone from None
         raise
     return [each["answer"] for each in found]
 
@@ -110,6 +114,17 @@ def _has_not_begun(pid: int) -> bool:
         "select a.state from pg_catalog.pg_stat_get_activity($1) a", ("int4",), (pid,)
     )
     return state == "idle"
+
+
+def _was_canceled(pid: int) -> bool:
+    """Has the worker's last job been canceled? Then a signal that came late may have hit the command that followed."""
+    found: bool = db.value(
+        "select exists (select from pgbackground.job j join pgbackground.request r"
+        " on r.cookie = j.cookie and r.kind <> 'detach' where j.pid = $1)",
+        ("int4",),
+        (pid,),
+    )
+    return found
 
 
 def _end(pid: int) -> None:

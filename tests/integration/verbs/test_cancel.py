@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg
 import pytest
@@ -225,3 +226,23 @@ def test_lock_timeout_of_the_caller_ends_a_wait(launcher: Session, gate: Gate) -
         launcher.wait(job)
     assert launcher.value("show lock_timeout") == "80ms"
     gate.open()
+
+
+def test_a_signal_that_comes_late_does_not_hit_the_next_launch(
+    launcher: Session, observer: Session, admin: Session, gate: Gate
+) -> None:
+    job = launcher.launch(gate.sql)
+    gate.arrived()
+    observer.cancel(job)
+    assert launcher.wait(job, 10000)
+    observer.until_idle(job.pid)
+    # The next launch asks the same worker, which is kept here until the signal has come.
+    admin.execute("begin; lock table pgbackground.request in access exclusive mode")
+    with ThreadPoolExecutor() as pool:
+        launched = pool.submit(launcher.launch, "select 7")
+        waits = "select from pg_locks where pid = %s and not granted"
+        eventually(lambda: admin.rows(waits, [job.pid]))
+        admin.execute("select pg_cancel_backend(%s)", [job.pid])
+        eventually(lambda: not admin.rows(waits, [job.pid]))
+        admin.execute("commit")
+        assert launcher.result(launched.result(), "n int4") == [(7,)]
