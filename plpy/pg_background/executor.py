@@ -66,7 +66,7 @@ def _open(job: dict[str, Any]) -> link.Link:
 def _refuse_canceled(job: dict[str, Any], executor: link.Link) -> None:
     """Whoever cancels from here on signals the executor; who has done it before is seen here. Raises 57014."""
     db.commit()
-    sql = "select pgbackground.must_stop($1)"
+    sql = "select pgbackground.is_canceled(j) from pgbackground.job j where j.cookie = $1"
     if db.privileged(lambda: db.value(sql, ("int8",), (job["cookie"],))):
         db.privileged(lambda: link.close(executor))
         raise Refusal("canceling statement due to user request", db.CANCELED)

@@ -27,7 +27,7 @@ begin
           from pgbackground.request r where r.cookie = j.cookie;
     end if;
     if in_sqlstate = '57014' then
-        if asked_first is null and j.pid = pg_backend_pid() and pgbackground.is_announced(j.cookie) then
+        if asked_first is null and j.pid = pg_backend_pid() and pgbackground.is_announced_rightly(j) then
             -- The request of whoever had no connection for it is not committed yet.
             asked_first := 'cancel';
         end if;

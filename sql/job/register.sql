@@ -137,6 +137,6 @@ set search_path = pg_catalog, pg_temp
 as $plpgsql$
 begin
     -- The cookie is negative when the worker has tidied up behind the job.
-    return not pgbackground.must_stop(abs(nullif(current_setting('pg_background.last_job', true), '')::int8));
+    return not pgbackground.signal_may_come(abs(nullif(current_setting('pg_background.last_job', true), '')::int8));
 end
 $plpgsql$;

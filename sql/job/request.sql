@@ -121,9 +121,10 @@ begin
 end
 $plpgsql$;
 
--- The announcement of a cancel: an advisory lock of two keys, made of the cookie, which only those know who may cancel the job. It is shared,
--- the canceler's session holds it from before he looks whether the job runs until his signal has arrived, and a worker that finds it held
--- takes no other job. So no signal reaches a wrong one: who announces after the worker has looked finds the job's own lock free.
+-- The announcement of a cancel: an advisory lock whose key is the cookie below zero, where no job's own key is. It is shared, the canceler's
+-- session holds it from before he looks whether the job runs until his signal has arrived, and a worker that finds it held takes no other
+-- job. So no signal reaches a wrong one: who announces after the worker has looked finds the job's own lock free. Everybody can hold it who knows
+-- the cookie: that costs a connection. What the job itself is told, is_announced_rightly() decides.
 
 -- Purpose: hold the announcement for this session. Whoever keeps it from being had is its worker, for a moment, or holds it for no good.
 -- Returns: whether it is held.
@@ -131,12 +132,9 @@ create function pgbackground.announce(in_cookie int8) returns bool
 language plpgsql volatile parallel unsafe
 set search_path = pg_catalog, pg_temp
 as $plpgsql$
-declare
-    high int4 := in_cookie >> 32;
-    low int4 := (in_cookie & 4294967295) - 2147483648;
 begin
     for attempt in 1 .. 100 loop
-        if pg_try_advisory_lock_shared(high, low) then
+        if pg_try_advisory_lock_shared(- in_cookie) then
             return true;
         end if;
         perform pg_sleep(0.002);
@@ -149,31 +147,56 @@ create function pgbackground.withdraw(in_cookie int8) returns bool
 language plpgsql volatile parallel unsafe
 set search_path = pg_catalog, pg_temp
 as $plpgsql$
-declare
-    high int4 := in_cookie >> 32;
-    low int4 := (in_cookie & 4294967295) - 2147483648;
 begin
-    return pg_advisory_unlock_shared(high, low);
+    return pg_advisory_unlock_shared(- in_cookie);
 end
 $plpgsql$;
 
--- Purpose: has somebody announced a cancel? For the job's own worker alone.
+-- Purpose: has somebody announced a cancel, or does he say so? For the job's own worker alone.
 create function pgbackground.is_announced(in_cookie int8) returns bool
 language plpgsql volatile parallel unsafe
 set search_path = pg_catalog, pg_temp
 as $plpgsql$
-declare
-    high int4 := in_cookie >> 32;
-    low int4 := (in_cookie & 4294967295) - 2147483648;
 begin
     -- One expression, so that no cancel comes in between. Nearly always nobody has it.
-    return high is not null
-       and not (case when pg_try_advisory_lock(high, low) then pg_advisory_unlock(high, low) else false end);
+    return in_cookie is not null
+       and not (case when pg_try_advisory_lock(- in_cookie) then pg_advisory_unlock(- in_cookie) else false end);
 end
 $plpgsql$;
 
--- Purpose: is the job's worker to stop, as it sees it itself?
-create function pgbackground.must_stop(in_cookie int8) returns bool
+-- Purpose: the same of somebody who may cancel the job: whose session's user has the right to, or could SET ROLE to the owner. Who cancels
+-- in a SECURITY DEFINER function of the owner is not known by that: his signal is all that the job hears of.
+create function pgbackground.is_announced_rightly(j pgbackground.job) returns bool
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    if not pgbackground.is_announced(j.cookie) then
+        return false;
+    end if;
+    perform pg_stat_clear_snapshot();
+    return exists (
+        select from pg_locks l
+          join pg_database d on d.oid = l.database and d.datname = current_database(),
+               pg_stat_get_activity(l.pid) a
+         where l.locktype = 'advisory' and l.granted and l.mode = 'ShareLock' and l.objsubid = 1
+           and l.classid::int8 = (- j.cookie >> 32 & 4294967295) and l.objid::int8 = (- j.cookie & 4294967295)
+           and (pgbackground.may(a.usesysid, j, true) or pg_has_role(a.usesysid, j.role, 'MEMBER')));
+end
+$plpgsql$;
+
+-- Purpose: is a job to be canceled, as its own worker sees it before it begins with it?
+create function pgbackground.is_canceled(j pgbackground.job) returns bool
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    return pgbackground.stop_is_requested(j.cookie) or pgbackground.is_announced_rightly(j);
+end
+$plpgsql$;
+
+-- Purpose: may a signal for this job still be on its way to its worker?
+create function pgbackground.signal_may_come(in_cookie int8) returns bool
 language plpgsql volatile parallel unsafe
 set search_path = pg_catalog, pg_temp
 as $plpgsql$

@@ -207,7 +207,7 @@ begin
        or next_job.mode <> 'inline' or next_job.login_name <> session_user or next_job.state <> 'queued'
        or not (next_job.role = next_job.login or pg_has_role(next_job.login, next_job.role, case
                when current_setting('server_version_num')::int4 >= 160000 then 'SET' else 'MEMBER' end))
-       or pgbackground.must_stop(last_cookie) then
+       or pgbackground.signal_may_come(last_cookie) then
         cookie := 0;
     elsif last_cookie is not null and next_job.launcher_pid = 0
           -- Short jobs of a long queue are run sooner one after the other than workers are started for them.

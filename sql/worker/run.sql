@@ -12,7 +12,7 @@ begin
         raise exception using errcode = '42501', message = 'this session is not the worker of that job';
     end if;
     select * into j from pgbackground.job b where b.ctid = place;
-    j.cancel_requested := pgbackground.must_stop(in_cookie);
+    j.cancel_requested := pgbackground.is_canceled(j);
 end
 $plpgsql$;
 
