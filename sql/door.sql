@@ -8,14 +8,9 @@ set client_min_messages = warning
 as $python$
 if "opened" not in SD:
     # SD is this function's own: the session has not used this installation yet. What it remembers is of an earlier one, which had
-    # another secret and other jobs.
+    # other jobs.
     SD["opened"] = True
-    for name in ("secret", "connection", "jobs", "let go"):
-        GD.get("pg_background memory", {}).pop(name, None)
-if "opened" not in SD:
-    # SD is this function's own: the session has not used this installation yet. What it remembers is of an earlier one.
-    SD["opened"] = True
-    for name in ("home", "jobs", "let go", "stats"):
+    for name in ("jobs", "let go"):
         GD.get("pg_background memory", {}).pop(name, None)
 left = GD.pop("pg_background door", None)
 if left is None:

@@ -116,7 +116,7 @@ def tick() -> int:
 
 def _make_ready() -> None:
     """What is due waits for a place from here on. Lost workers are seen here, and children that nobody has released."""
-    db.rows("select pgbackground.sweep_queue()")
+    db.rows("select pgbackground.sweep(of_queue => true)")
     db.rows("select pgbackground.release_all()")
     db.rows("select pgbackground.make_ready()")
 

@@ -51,23 +51,8 @@ begin
 end
 $plpgsql$;
 
-create or replace function cron.schedule(schedule text, command text) returns int8
-language plpgsql volatile parallel unsafe
-set search_path = pg_catalog, pg_temp
-as $plpgsql$
-begin
-    if schedule is null then
-        raise exception using errcode = 'XX000', message = 'schedule can not be NULL';
-    elsif command is null then
-        raise exception using errcode = 'XX000', message = 'command can not be NULL';
-    end if;
-    return pgbackground.cron_keep(null, null, schedule, command, null, null);
-end
-$plpgsql$;
-comment on function cron.schedule(text, text) is
-    'Run SQL at certain times, as the caller, in this database; a new job each time. Returns its id. schedule: five fields, "N seconds", or a word like @daily, in the zone of cron.timezone (GMT where that is not set); also what pg_background_schedule takes. As pg_cron.';
-
-create or replace function cron.schedule(job_name text, schedule text, command text) returns int8
+-- Purpose: refuse a null where there must be none, in pg_cron's words. Raises XX000.
+create or replace function pgbackground.cron_refuse_null(job_name text, schedule text, command text) returns void
 language plpgsql volatile parallel unsafe
 set search_path = pg_catalog, pg_temp
 as $plpgsql$
@@ -79,6 +64,27 @@ begin
     elsif command is null then
         raise exception using errcode = 'XX000', message = 'command can not be NULL';
     end if;
+end
+$plpgsql$;
+
+create or replace function cron.schedule(schedule text, command text) returns int8
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    perform pgbackground.cron_refuse_null('', schedule, command);
+    return pgbackground.cron_keep(null, null, schedule, command, null, null);
+end
+$plpgsql$;
+comment on function cron.schedule(text, text) is
+    'Run SQL at certain times, as the caller, in this database; a new job each time. Returns its id. schedule: five fields, "N seconds", or a word like @daily, in the zone of cron.timezone (GMT where that is not set); also what pg_background_schedule takes. As pg_cron.';
+
+create or replace function cron.schedule(job_name text, schedule text, command text) returns int8
+language plpgsql volatile parallel unsafe
+set search_path = pg_catalog, pg_temp
+as $plpgsql$
+begin
+    perform pgbackground.cron_refuse_null(job_name, schedule, command);
     return pgbackground.cron_keep(null, job_name, schedule, command, null, null);
 end
 $plpgsql$;
@@ -92,13 +98,7 @@ language plpgsql volatile parallel unsafe
 set search_path = pg_catalog, pg_temp
 as $plpgsql$
 begin
-    if job_name is null then
-        raise exception using errcode = 'XX000', message = 'job_name can not be NULL';
-    elsif schedule is null then
-        raise exception using errcode = 'XX000', message = 'schedule can not be NULL';
-    elsif command is null then
-        raise exception using errcode = 'XX000', message = 'command can not be NULL';
-    end if;
+    perform pgbackground.cron_refuse_null(job_name, schedule, command);
     perform pgbackground.cron_check(database, username, 'must be superuser to create a job for another role');
     return pgbackground.cron_keep(null, job_name, schedule, command, username, active);
 end

@@ -16,7 +16,7 @@ begin
                  where p.pronamespace = 'cron'::regnamespace
                        and p.proname in ('schedule', 'schedule_in_database', 'alter_job', 'unschedule')
                     or p.pronamespace = 'pgbackground'::regnamespace
-                       and p.proname in ('cron_keep', 'cron_check', 'cron_message', 'cron_job_changed', 'remove_cron')) o,
+                       and p.proname in ('cron_keep', 'cron_check', 'cron_refuse_null', 'cron_message', 'cron_job_changed', 'remove_cron')) o,
                aclexplode(o.acl) a
          where a.grantee <> o.owner
     loop
@@ -31,4 +31,5 @@ grant execute on function cron.schedule(text, text), cron.schedule(text, text, t
     cron.schedule_in_database(text, text, text, text, text, bool), cron.alter_job(int8, text, text, text, text, bool),
     cron.unschedule(int8), cron.unschedule(text),
     pgbackground.cron_keep(int8, text, text, text, text, bool), pgbackground.cron_check(text, text, text),
+    pgbackground.cron_refuse_null(text, text, text),
     pgbackground.cron_message(text, text, bool, text, int8, text, text, text) to pgbackground_role;

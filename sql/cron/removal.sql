@@ -13,6 +13,7 @@ begin
         cron.schedule_in_database(text, text, text, text, text, bool), cron.alter_job(int8, text, text, text, text, bool),
         cron.unschedule(int8), cron.unschedule(text),
         pgbackground.cron_keep(int8, text, text, text, text, bool), pgbackground.cron_check(text, text, text),
+        pgbackground.cron_refuse_null(text, text, text),
         pgbackground.cron_message(text, text, bool, text, int8, text, text, text), pgbackground.cron_job_changed();
     drop schema cron;
     drop function pgbackground.remove_cron();

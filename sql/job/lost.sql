@@ -136,27 +136,9 @@ exception when serialization_failure then
 end
 $plpgsql$;
 
--- Purpose: the same for every job whose worker is gone. Returns how many.
-create function pgbackground.sweep() returns int4
-language plpgsql volatile parallel unsafe
-set search_path = pg_catalog, pg_temp
-as $plpgsql$
-declare
-    each pgbackground.job;
-    ended int4 := 0;
-begin
-    for each in select * from pgbackground.job j where j.live and j.state = 'running' and pgbackground.is_dead(j) loop
-        if pgbackground.lost(each.cookie) then
-            ended := ended + 1;
-        end if;
-    end loop;
-    return ended;
-end
-$plpgsql$;
-
--- Purpose: the same for the jobs that others may wait for without looking at them: those from the queue, which have attempts left, and those
--- with jobs behind them. Who ticks sees to them. Returns how many.
-create function pgbackground.sweep_queue() returns int4
+-- Purpose: the same for every job whose worker is gone; of_queue: only for those that others may wait for without looking at them, which come from
+-- the queue and may have attempts left, or have jobs behind them. Returns how many.
+create function pgbackground.sweep(of_queue bool default false) returns int4
 language plpgsql volatile parallel unsafe
 set search_path = pg_catalog, pg_temp
 set enable_seqscan = off
@@ -169,7 +151,8 @@ begin
     for each in
         select * from pgbackground.job j
          where j.live and j.state = 'running'
-           and (j.begun is not null or exists (select from pgbackground.dependency d where d.parent = j.cookie))
+           and (not of_queue or j.begun is not null or exists (select from pgbackground.dependency d where d.parent = j.cookie))
+           and pgbackground.is_dead(j)
     loop
         if pgbackground.lost(each.cookie) then
             ended := ended + 1;
